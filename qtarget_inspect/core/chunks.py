@@ -1,0 +1,47 @@
+"""Row chunks: how many rows of [N, V] to work on at once."""
+
+from collections.abc import Iterator
+
+import torch
+
+CHUNK_BYTES = 2**23
+"""Default size of one chunk of rows: small enough to stay near the processor's caches."""
+
+CUDA_CHUNK_BYTES = 2**28
+"""Default size of one chunk on a GPU, where launches cost more than cache misses."""
+
+
+def rows_per_chunk(vocabulary: int, dtype: torch.dtype, device: torch.device, chunk_size: int | None = None) -> int:
+    """Number of rows that one chunk holds.
+
+    Args:
+        vocabulary: V.
+        dtype: the type that is computed in.
+        device: where the rows lie.
+        chunk_size: the user's own choice of rows, or None.
+
+    Returns:
+        At least one row.
+    """
+    if chunk_size is not None:
+        return chunk_size
+    budget = CUDA_CHUNK_BYTES if device.type == "cuda" else CHUNK_BYTES
+    return max(1, budget // (vocabulary * dtype.itemsize))
+
+
+def row_chunks(rows: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover range(rows) in order.
+
+    Args:
+        rows: N.
+        size: rows a chunk.
+
+    Yields:
+        One slice a chunk.
+
+    Examples:
+        >>> list(row_chunks(5, 2))
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))

@@ -1,0 +1,88 @@
+"""Log-space numerics: what stays exact where p_y -> 0, p_y -> 1 and logits are -inf."""
+
+import torch
+from torch import Tensor
+
+
+def label_log_prob(log_p: Tensor, labels: Tensor) -> Tensor:
+    """Log probability of each label.
+
+    Args:
+        log_p: [..., V] log-probabilities, nats.
+        labels: [...] integer labels.
+
+    Returns:
+        [...] log p_y, nats, <= 0.
+    """
+    return log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+
+
+def log_one_minus_label_prob(logits: Tensor, labels: Tensor) -> Tensor:
+    """log(1 - p_y), from the other tokens' logits: exact where p_y rounds to 1.
+
+    log(1 - p_y) = logsumexp_{k != y} z_k - logsumexp_k z_k.
+
+    Args:
+        logits: [..., V] logits (or log-probabilities).
+        labels: [...] integer labels.
+
+    Returns:
+        [...] log(1 - p_y), nats, <= 0.
+    """
+    others = logits.scatter(-1, labels.unsqueeze(-1), float("-inf"))
+    return torch.logsumexp(others, -1) - torch.logsumexp(logits, -1)
+
+
+def expectation(distribution: Tensor, values: Tensor) -> Tensor:
+    """Expectation over the vocabulary with 0 * (+-inf) = 0, in value and in gradient.
+
+    E_b[v] = sum over k with b_k > 0 of b_k v_k. A vocabulary entry that is masked by a logit of -inf has probability 0 and
+    log-probability -inf; the plain product would be NaN.
+
+    Args:
+        distribution: [..., V] weights b.
+        values: [..., V] values v, may hold -inf where b is 0.
+
+    Returns:
+        [...] the expectation, in the units of v.
+    """
+    return (distribution * torch.where(distribution == 0, 0.0, values)).sum(-1)
+
+
+def entropy(log_p: Tensor) -> Tensor:
+    """Shannon entropy H = -sum p log p of the last axis, nats.
+
+    Args:
+        log_p: [..., V] log-probabilities, -inf allowed.
+
+    Returns:
+        [...] entropies in [0, log V].
+    """
+    return -expectation(log_p.exp(), log_p)
+
+
+def top_k_entropy(log_p: Tensor, top_k: int) -> Tensor:
+    """Entropy of the renormalised top k of the last axis, nats; k is cut to V.
+
+    Args:
+        log_p: [..., V] log-probabilities (or logits), -inf allowed.
+        top_k: how many of the largest entries to keep, >= 1.
+
+    Returns:
+        [...] entropies in [0, log k].
+    """
+    top = log_p.topk(min(top_k, log_p.shape[-1]), dim=-1).values
+    return entropy(top.log_softmax(-1))
+
+
+def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """One-hot rows of the labels with the shape, dtype and device of `like`.
+
+    Args:
+        labels: [...] integer labels.
+        like: [..., V] the tensor to resemble.
+
+    Returns:
+        [..., V] rows of zeros with a one at the label.
+    """
+    return torch.zeros_like(like).scatter_(-1, labels.unsqueeze(-1), 1.0)

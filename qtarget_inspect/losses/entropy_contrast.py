@@ -1,0 +1,28 @@
+"""Likelihood against the model's own tempered distribution: GEM."""
+
+import torch
+from torch import Tensor
+
+from qtarget_inspect.losses.terms import cross_entropy, negative_log_likelihood
+
+
+def gem(logits: Tensor, labels: Tensor, *, beta: float = 0.7) -> Tensor:
+    """GEM: L = CE(onehot(y), p) - CE(sg q, p), q proportional to p^(1/b). (arXiv 2408.16673)
+
+    The two pulls cancel in total, so Q = onehot(y) + p - q has negative mass. The released script weights the pairs by a sigmoid
+    by default, about half the step; this is the form of the paper.
+
+    Args:
+        logits: [N, V] logits.
+        labels: [N] labels.
+        beta: b in (0, 1).
+
+    Returns:
+        [N] nats.
+
+    Examples:
+        >>> gem(torch.zeros(1, 2), torch.tensor([0]))
+        tensor([0.])
+    """
+    q = (logits.detach() / beta).softmax(-1)
+    return negative_log_likelihood(logits, labels) - cross_entropy(q, logits)

@@ -1,0 +1,60 @@
+"""Terms that several losses share: weighted likelihood, cross-entropy to a distribution, KL. Safe at logits of -inf."""
+
+import torch
+from torch import Tensor
+
+from qtarget_inspect.core.numerics import expectation, label_log_prob
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p_y.
+
+    Args:
+        logits: [..., V] logits.
+        labels: [...] labels.
+
+    Returns:
+        [...] nats, >= 0.
+    """
+    return -label_log_prob(logits.log_softmax(-1), labels)
+
+
+def weighted_likelihood(weight: Tensor, nll: Tensor) -> Tensor:
+    """-sg[weight] log p_y, with 0 * inf = 0.
+
+    Args:
+        weight: [...] weights; no gradient flows through them.
+        nll: [...] -log p_y.
+
+    Returns:
+        [...] nats.
+    """
+    weight = weight.detach()
+    return weight * torch.where(weight == 0, 0.0, nll)
+
+
+def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
+    """CE(b, p) = -sum_k b_k log p_k.
+
+    Args:
+        target: [..., V] a distribution.
+        logits: [..., V] logits of p.
+
+    Returns:
+        [...] nats.
+    """
+    return -expectation(target, logits.log_softmax(-1))
+
+
+def kl_to(log_target: Tensor, logits: Tensor) -> Tensor:
+    """Forward KL(b || p) = sum_k b_k (log b_k - log p_k).
+
+    Args:
+        log_target: [..., V] log b.
+        logits: [..., V] logits of p.
+
+    Returns:
+        [...] nats, >= 0.
+    """
+    target = log_target.exp()
+    return cross_entropy(target, logits) + expectation(target, log_target)

@@ -1,0 +1,1 @@
+"""The words of every reading: directions (attractors, tilts), trust laws, and the pulls made of both."""
