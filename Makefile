@@ -57,4 +57,4 @@ wheel:  ## build the wheel into dist/
 
 clean:  ## remove what builds and runs wrote; the environment stays
 	@rm -rf build dist out .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find qtarget_inspect tests tools notebooks gallery -name __pycache__ -prune -exec rm -rf {} +
+	@find . -path '*/site-packages' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

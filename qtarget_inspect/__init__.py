@@ -1,6 +1,8 @@
 """qtarget_inspect: what target distribution a supervised fine-tuning loss teaches."""
 
 from qtarget_inspect import losses
+from qtarget_inspect.analysis.comparison import compare
+from qtarget_inspect.analysis.decomposition import Decomposition, decompose
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import (
     BatchError,
@@ -15,4 +17,37 @@ from qtarget_inspect.core.probes import probe_batch
 from qtarget_inspect.engine.adapter import adapt
 from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.target import InducedTarget
+from qtarget_inspect.inspection import Inspection, inspect
+from qtarget_inspect.tables.unification import unification_table
 from qtarget_inspect.variants import Claim, Variant, get, register, unregister, variants
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchError",
+    "Claim",
+    "Decomposition",
+    "InducedTarget",
+    "Inspection",
+    "LossError",
+    "MissingContextError",
+    "MissingDependencyError",
+    "QTargetError",
+    "ReductionError",
+    "RegistryError",
+    "TokenBatch",
+    "Variant",
+    "__version__",
+    "adapt",
+    "compare",
+    "decompose",
+    "get",
+    "inspect",
+    "invert",
+    "losses",
+    "probe_batch",
+    "register",
+    "unification_table",
+    "unregister",
+    "variants",
+]

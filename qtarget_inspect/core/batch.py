@@ -25,8 +25,8 @@ CONTEXT_NAMES = LOGIT_CONTEXT + TOKEN_CONTEXT
 class TokenBatch:
     """N tokens: logits that enter the softmax, labels, and optional context.
 
-    Row i holds the logits z_i [V] from which token y_i is predicted. Everything else is context that a loss may ask for by
-    parameter name. Inputs are checked once, here, and never changed.
+    Row i holds the logits z_i [V] from which token y_i is predicted. Everything else is context that a loss may ask for
+    by parameter name. Inputs are checked once, here, and never changed.
 
     Args:
         logits: [N, V] floating point, finite or -inf (a masked vocabulary entry).
@@ -98,16 +98,16 @@ class TokenBatch:
     ) -> TokenBatch:
         """Flatten a causal language model's batch to its valid tokens.
 
-        With `shift`, the logits at position t predict the label at t + 1 (the convention of HF models, whose labels are the
-        input ids); without, logits and labels are aligned already.
+        With `shift`, the logits at position t predict the label at t + 1 (the convention of HF models, whose labels are
+        the input ids); without, logits and labels are aligned already.
 
         Args:
             logits: [B, T, V] logits.
             labels: [B, T] labels; `ignore_index` marks positions without one.
             shift: whether logits and labels are one position apart.
             ignore_index: the label of positions to drop.
-            **context: `TokenBatch` fields: [B, T, V] logits of other models, [B, T] values aligned with `labels`, [B] values a
-                sequence, or `tokens` as B lists of T texts. `sequence_ids` default to the row in the batch.
+            **context: `TokenBatch` fields: [B, T, V] logits of other models, [B, T] values aligned with `labels`, [B]
+                values a sequence, or `tokens` as B lists of T texts. `sequence_ids` default to the row in the batch.
 
         Returns:
             The batch of valid tokens; `positions` holds (row, position of the label), `grid` is (B, T).

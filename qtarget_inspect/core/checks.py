@@ -146,9 +146,7 @@ def check_token_context(name: str, context: Any, logits: Tensor) -> Tensor:
     if not isinstance(context, Tensor):
         raise BatchError(f"{name} must be a torch.Tensor of shape [N], not {type(context).__name__}.")
     if context.shape != logits.shape[:1]:
-        raise BatchError(
-            f"{name} must have shape [{logits.shape[0]}] (one value a token), but has {_shape(context)}."
-        )
+        raise BatchError(f"{name} must have shape [{logits.shape[0]}] (one value a token), but has {_shape(context)}.")
     _check_device(name, context, logits)
     if name == "sequence_ids":
         if context.is_floating_point() or context.dtype == torch.bool:

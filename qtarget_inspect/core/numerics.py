@@ -36,8 +36,8 @@ def log_one_minus_label_prob(logits: Tensor, labels: Tensor) -> Tensor:
 def expectation(distribution: Tensor, values: Tensor) -> Tensor:
     """Expectation over the vocabulary with 0 * (+-inf) = 0, in value and in gradient.
 
-    E_b[v] = sum over k with b_k > 0 of b_k v_k. A vocabulary entry that is masked by a logit of -inf has probability 0 and
-    log-probability -inf; the plain product would be NaN.
+    E_b[v] = sum over k with b_k > 0 of b_k v_k. A vocabulary entry that is masked by a logit of -inf has probability 0
+    and log-probability -inf; the plain product would be NaN.
 
     Args:
         distribution: [..., V] weights b.

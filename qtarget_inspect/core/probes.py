@@ -30,9 +30,9 @@ def probe_batch(
 ) -> TokenBatch:
     """Tokens on which a loss shows all it does.
 
-    p_y runs evenly in its log-odds from 1e-8 to 1 - 1e-8, independently of how peaked the other tokens are, and of how the
-    reference, the teacher and the old policy see the label. Sequences differ in how likely the reference finds them, so that
-    trajectory weights are clipped in some.
+    p_y runs evenly in its log-odds from 1e-8 to 1 - 1e-8, independently of how peaked the other tokens are, and of how
+    the reference, the teacher and the old policy see the label. Sequences differ in how likely the reference finds
+    them, so that trajectory weights are clipped in some.
 
     Args:
         tokens: N.
@@ -43,8 +43,8 @@ def probe_batch(
         device: where to put it.
 
     Returns:
-        A batch with all context: `reference_logits`, `teacher_logits`, `old_logits`, `advantages` of both signs, `weights`,
-        `critical`, `sequence_ids`.
+        A batch with all context: `reference_logits`, `teacher_logits`, `old_logits`, `advantages` of both signs,
+        `weights`, `critical`, `sequence_ids`.
 
     Examples:
         >>> batch = probe_batch(tokens=16, vocabulary=32)

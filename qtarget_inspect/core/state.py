@@ -21,8 +21,9 @@ MODEL = "logits"
 class State:
     """The model's state on a batch, read in log-space.
 
-    Everything of shape [N] is computed in row chunks on first use and kept, so that a weight that needs a whole sequence is
-    known before rows are cut. What has shape [N, V] (`log_p`, `p`, `log_probs`) is meant for the chunks that `rows` gives.
+    Everything of shape [N] is computed in row chunks on first use and kept, so that a weight that needs a whole
+    sequence is known before rows are cut. What has shape [N, V] (`log_p`, `p`, `log_probs`) is meant for the chunks
+    that `rows` gives.
 
     Args:
         batch: the tokens.
@@ -57,7 +58,9 @@ class State:
         """
         value = getattr(self.batch, name)
         if value is None:
-            raise MissingContextError(f"{name} is needed here, and the batch has none. Pass TokenBatch(..., {name}=...).")
+            raise MissingContextError(
+                f"{name} is needed here, and the batch has none. Pass TokenBatch(..., {name}=...)."
+            )
         return value.to(self.dtype) if value.is_floating_point() else value
 
     @cached_property

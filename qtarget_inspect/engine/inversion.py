@@ -53,12 +53,14 @@ def invert(
     Args:
         loss: a callable, a registered name ("asft(kl_weight=0.1)"), a `Variant`, FILE.py:NAME, or what `adapt` returns.
         batch: the tokens.
-        reduction: "auto" finds out what a scalar loss did to its per-token values; "sum", "mean" or the divisor declare it. A
-            vector is taken as it is.
-        method: "auto" takes the closed form for a registered variant and the batch's torch.func gradient for a callable, with plain
-            autograd where torch.func refuses. "closed-form", "torch.func", "autograd" and "vmap" (each token alone) insist.
+        reduction: "auto" finds out what a scalar loss did to its per-token values; "sum", "mean" or the divisor declare
+            it. A vector is taken as it is.
+        method: "auto" takes the closed form for a registered variant and the batch's torch.func gradient for a
+            callable, with plain autograd where torch.func refuses. "closed-form", "torch.func", "autograd" and "vmap"
+            (each token alone) insist.
         dtype: type to compute in; default the logits' own, float32 for half precision, which is upcast once.
-        chunk_size: rows at a time; default by a memory budget. Chunks never change the answer: coupled losses run whole.
+        chunk_size: rows at a time; default by a memory budget. Chunks never change the answer: coupled losses run
+            whole.
         compile: compile the gradient of a chunk with torch.compile (first call takes seconds).
         out: [N, V] tensor to write Q into.
 
@@ -442,7 +444,7 @@ def _output(batch: TokenBatch, dtype: torch.dtype, out: Tensor | None) -> Tensor
 
 
 def _parameter_names(loss: TokenLoss) -> list[str]:
-    from qtarget_inspect.engine.adapter import _parameters
+    from qtarget_inspect.engine.calling import parameters_of as _parameters
 
     return list(_parameters(loss.function))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import LossError, QTargetError
 from qtarget_inspect.core.state import compute_dtype
-from qtarget_inspect.engine.adapter import Layout, TokenLoss, with_layout
+from qtarget_inspect.engine.adapter import Layout, Shift, TokenLoss
 from qtarget_inspect.engine.gradients import GradientMethod, constant_message, loss_and_gradient
 
 SAMPLE_TOKENS = 6
@@ -93,7 +93,7 @@ def _settle_layout(
     """The first layout that gives a scalar or a value a token, with labels where they belong."""
     errors: list[Exception] = []
     for layout in _candidates(loss):
-        candidate = with_layout(loss, layout, loss.shift)
+        candidate = replace(loss, layout=layout)
         try:
             value = _call(candidate, sample, dtype)
             _check_shape(candidate, value, len(sample))
@@ -117,14 +117,14 @@ def _candidates(loss: TokenLoss) -> tuple[Layout, ...]:
 def _settle_shift(loss: TokenLoss, sample: TokenBatch, dtype: torch.dtype) -> TokenLoss:
     """See whose gradient a label moves: in the right layout, token i's label moves token i's gradient and no other's.
 
-    Losses that shift inside would train token i on label i + 1 in a flat layout, and losses that do not shift would train token i
-    on label i - 1 in the causal one, both without any error.
+    Losses that shift inside would train token i on label i + 1 in a flat layout, and losses that do not shift would
+    train token i on label i - 1 in the causal one, both without any error.
     """
     if loss.shift not in ("auto", "none"):
         return loss
     options: tuple[Layout, ...] = ("causal", "batched") if loss.inputs == "hf" else (loss.layout, "causal", "batched")
     for layout in dict.fromkeys(options):
-        candidate = with_layout(loss, layout, loss.shift)
+        candidate = replace(loss, layout=layout)
         for index in range(1, len(sample)):
             moved = _rows_moved_by_label(candidate, sample, index, dtype)
             if moved is None:

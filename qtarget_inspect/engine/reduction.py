@@ -21,8 +21,8 @@ class Reduction:
     """What was undone to get the gradient of the per-token loss.
 
     Args:
-        kind: "none" (a vector was returned), "sum", "mean", "constant" (one number for all tokens), "per-sequence mean",
-            "weighted mean", or "alone" (each token was differentiated alone).
+        kind: "none" (a vector was returned), "sum", "mean", "constant" (one number for all tokens), "per-sequence
+            mean", "weighted mean", or "alone" (each token was differentiated alone).
         text: the same in a sentence, with numbers.
         divisor: what the per-token losses' sum was divided by: 1, a number, or one number a token [N].
         declared: whether the user said so rather than the engine found it.

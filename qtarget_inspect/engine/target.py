@@ -33,7 +33,8 @@ class InducedTarget:
         reduction: what was undone.
         coupled: how tokens depend on each other, None where they do not.
         variant: the registered variant, None for other losses.
-        notes: what else is worth knowing: why torch.func was not used, that the loss is random, that gradients are zero.
+        notes: what else is worth knowing: why torch.func was not used, that the loss is random, that gradients are
+            zero.
         make_gradient: recomputes g [N, V]; kept for `.g`.
     """
 

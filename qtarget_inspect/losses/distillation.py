@@ -1,15 +1,15 @@
 """Cross-entropy to a teacher: KD, hybrid KD."""
 
-import torch
 from torch import Tensor
 
 from qtarget_inspect.losses.terms import cross_entropy, kl_to, negative_log_likelihood
 
 
 def kd(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """Knowledge distillation: L = tau^2 CE(teacher^(1/tau), p^(1/tau)). The labels are not used. (arXiv 1503.02531)
+    """Knowledge distillation: L = tau^2 CE(teacher^(1/tau), p^(1/tau)). The labels are not used (arXiv 1503.02531).
 
-    At temperature 1 the target is the teacher; at others Q = p - tau (p^(1/tau)/Z - teacher^(1/tau)/Z) and no distribution.
+    At temperature 1 the target is the teacher; at others Q = p - tau (p^(1/tau)/Z - teacher^(1/tau)/Z) and no
+    distribution.
 
     Args:
         logits: [N, V] logits.

@@ -1,16 +1,15 @@
 """Likelihood against the model's own tempered distribution: GEM."""
 
-import torch
 from torch import Tensor
 
 from qtarget_inspect.losses.terms import cross_entropy, negative_log_likelihood
 
 
 def gem(logits: Tensor, labels: Tensor, *, beta: float = 0.7) -> Tensor:
-    """GEM: L = CE(onehot(y), p) - CE(sg q, p), q proportional to p^(1/b). (arXiv 2408.16673)
+    """GEM: L = CE(onehot(y), p) - CE(sg q, p), q proportional to p^(1/b) (arXiv 2408.16673).
 
-    The two pulls cancel in total, so Q = onehot(y) + p - q has negative mass. The released script weights the pairs by a sigmoid
-    by default, about half the step; this is the form of the paper.
+    The two pulls cancel in total, so Q = onehot(y) + p - q has negative mass. The released script weights the pairs by
+    a sigmoid by default, about half the step; this is the form of the paper.
 
     Args:
         logits: [N, V] logits.

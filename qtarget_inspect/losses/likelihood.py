@@ -26,7 +26,7 @@ def sft(logits: Tensor, labels: Tensor) -> Tensor:
 def label_smoothing(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.1) -> Tensor:
     """Cross-entropy to a smoothed label: L = (1-l) CE(onehot(y), p) + l CE(uniform, p).
 
-    The uniform covers the whole vocabulary, the label included, as in torch; at l = 0 it is SFT. (arXiv 1512.00567)
+    The uniform covers the whole vocabulary, the label included, as in torch; at l = 0 it is SFT (arXiv 1512.00567).
 
     Args:
         logits: [N, V] logits.

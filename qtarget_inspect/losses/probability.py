@@ -1,6 +1,5 @@
 """Losses in the probability itself, without a stop-gradient: p-loss, beyond-log."""
 
-import torch
 from torch import Tensor
 
 from qtarget_inspect.losses.terms import negative_log_likelihood
@@ -24,9 +23,10 @@ def p_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def beyond_log(logits: Tensor, labels: Tensor, *, alpha: float = 10.0) -> Tensor:
-    """Power family beyond the logarithm: L = (1 - p_y^a) / a. (arXiv 2510.00526)
+    """Power family beyond the logarithm: L = (1 - p_y^a) / a (arXiv 2510.00526).
 
-    The gradient is p_y^a (p - onehot(y)). a = 1 is the p-loss, a -> 0 is SFT, a < 0 trusts unlikely labels by more than 1.
+    The gradient is p_y^a (p - onehot(y)). a = 1 is the p-loss, a -> 0 is SFT, a < 0 trusts unlikely labels by more than
+    1.
 
     Args:
         logits: [N, V] logits.
@@ -43,4 +43,5 @@ def beyond_log(logits: Tensor, labels: Tensor, *, alpha: float = 10.0) -> Tensor
     nll = negative_log_likelihood(logits, labels)
     if alpha == 0:
         return nll
-    return -torch.expm1(-alpha * nll) / alpha
+    # exp, not expm1: its derivative keeps its digits where p_y^a is far below the rounding of 1
+    return (1 - (-alpha * nll).exp()) / alpha

@@ -10,7 +10,7 @@ from qtarget_inspect.losses.terms import negative_log_likelihood
 def psft(
     logits: Tensor, labels: Tensor, old_logits: Tensor, *, epsilon: float = 0.2, epsilon_high: float = 0.28
 ) -> Tensor:
-    """Proximal SFT: L = -min(r, clip(r, 1-e, 1+e_high)), r = p_y / old_y. (arXiv 2508.17784)
+    """Proximal SFT: L = -min(r, clip(r, 1-e, 1+e_high)), r = p_y / old_y (arXiv 2508.17784).
 
     With an advantage of 1 the lower clip never acts: the minimum is r itself below 1 + e_high, a constant above.
 

@@ -1,6 +1,5 @@
 """Likelihood with a forward KL to a reference: SFT + KL, ASFT."""
 
-import torch
 from torch import Tensor
 
 from qtarget_inspect.losses.reweighted import dft
@@ -28,9 +27,10 @@ def sft_kl(logits: Tensor, labels: Tensor, reference_logits: Tensor, *, kl_weigh
 
 
 def asft(logits: Tensor, labels: Tensor, reference_logits: Tensor, *, kl_weight: float = 0.05) -> Tensor:
-    """Anchored SFT: L = -sg[p_y] log p_y + l KL(ref || p). (arXiv 2509.23753)
+    """Anchored SFT: L = -sg[p_y] log p_y + l KL(ref || p) (arXiv 2509.23753).
 
-    The paper uses l = 0.05, its code 0.1. Another paper calls the term reverse KL where its code computes the forward one.
+    The paper uses l = 0.05, its code 0.1. Another paper calls the term reverse KL where its code computes the forward
+    one.
 
     Args:
         logits: [N, V] logits.

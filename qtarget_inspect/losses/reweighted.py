@@ -11,7 +11,7 @@ from qtarget_inspect.losses.terms import negative_log_likelihood, weighted_likel
 
 
 def dft(logits: Tensor, labels: Tensor) -> Tensor:
-    """Dynamic fine-tuning: L = -sg[p_y] log p_y. (arXiv 2508.05629)
+    """Dynamic fine-tuning: L = -sg[p_y] log p_y (arXiv 2508.05629).
 
     The stop-gradient does the work; `p_loss` reaches the same gradient without one.
 
@@ -31,7 +31,7 @@ def dft(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def profit(logits: Tensor, labels: Tensor, *, threshold: float = 0.1) -> Tensor:
-    """ProFiT: L = -1[sg p_y > t] log p_y; tokens at or below the threshold are dropped. (arXiv 2601.09195)
+    """ProFiT: L = -1[sg p_y > t] log p_y; tokens at or below the threshold are dropped (arXiv 2601.09195).
 
     The gradient is piecewise: it says nothing about which side a token would be on after a step.
 
@@ -52,10 +52,10 @@ def profit(logits: Tensor, labels: Tensor, *, threshold: float = 0.1) -> Tensor:
 
 
 def eaft(logits: Tensor, labels: Tensor, *, top_k: int = 20) -> Tensor:
-    """Entropy-adaptive fine-tuning: L = -sg[H_k / ln k] log p_y. (arXiv 2601.02151)
+    """Entropy-adaptive fine-tuning: L = -sg[H_k / ln k] log p_y (arXiv 2601.02151).
 
-    H_k is the entropy of the renormalised top k of p. k is cut to V, and the divisor with it, so that the weight stays in [0, 1].
-    A common port divides by 3.0 instead of ln 20 = 2.996.
+    H_k is the entropy of the renormalised top k of p. k is cut to V, and the divisor with it, so that the weight stays
+    in [0, 1]. A common port divides by 3.0 instead of ln 20 = 2.996.
 
     Args:
         logits: [N, V] logits.
@@ -77,10 +77,12 @@ def eaft(logits: Tensor, labels: Tensor, *, top_k: int = 20) -> Tensor:
 def iw_sft(
     logits: Tensor, labels: Tensor, reference_logits: Tensor, sequence_ids: Tensor, *, maximum: float = 16.0
 ) -> Tensor:
-    """Importance-weighted SFT: L = -w(tau) log p_y, w = clip(exp(mean_t log p_y / ref_y), 0, maximum). (arXiv 2507.12856)
+    """Importance-weighted SFT: L = -w(tau) log p_y (arXiv 2507.12856).
 
-    The weight is one number a trajectory: the length-normalised ratio of the detached policy to the reference. It couples the
-    tokens of a sequence; no gradient flows through it.
+        w(tau) = clip(exp(mean_t log(p_y / ref_y)), 0, maximum)
+
+    The weight is one number a trajectory: the length-normalised ratio of the detached policy to the reference. It
+    couples the tokens of a sequence; no gradient flows through it.
 
     Args:
         logits: [N, V] logits.
@@ -105,7 +107,7 @@ def iw_sft(
 
 
 def cft(logits: Tensor, labels: Tensor, critical: Tensor) -> Tensor:
-    """Critical-token fine-tuning: L = -c_t log p_y, c_t = 1 on critical tokens. (arXiv 2510.10974)
+    """Critical-token fine-tuning: L = -c_t log p_y, c_t = 1 on critical tokens (arXiv 2510.10974).
 
     Which tokens are critical comes from outside (counterfactual decoding in the paper).
 

@@ -1,6 +1,5 @@
 """Cross-entropy to a designed target: Target-SFT."""
 
-import torch
 from torch import Tensor
 
 from qtarget_inspect.core.numerics import one_hot
@@ -8,7 +7,9 @@ from qtarget_inspect.losses.terms import cross_entropy, negative_log_likelihood
 
 
 def target_sft(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, eta: float = 0.5) -> Tensor:
-    """Target-SFT: L = CE(sg Q, p), Q = p_y onehot(y) + (1-p_y) r, r proportional to p^(1-h) teacher^h. (arXiv 2606.11189)
+    """Target-SFT: L = CE(sg Q, p) (arXiv 2606.11189).
+
+        Q = p_y onehot(y) + (1 - p_y) r,    r proportional to p^(1-h) teacher^h
 
     The stop-gradient is essential: without it the loss would pull its own target along. h = 0 is DFT.
 

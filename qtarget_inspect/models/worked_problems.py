@@ -25,7 +25,7 @@ class WorkedProblem:
 
 
 def worked_problems(count: int, *, seed: int = 7) -> list[WorkedProblem]:
-    """Word problems with worked solutions, from the templates of reasoning-gym's gsm_symbolic; the same for the same seed.
+    """Word problems with worked solutions, from reasoning-gym's gsm_symbolic; the same for the same seed.
 
     Args:
         count: how many, at least 1.
@@ -44,7 +44,8 @@ def worked_problems(count: int, *, seed: int = 7) -> list[WorkedProblem]:
         import reasoning_gym
     except ImportError as error:
         raise MissingDependencyError(
-            f"worked problems come from reasoning-gym, which cannot be imported ({error}): pip install reasoning-gym==0.1.25"
+            f"worked problems come from reasoning-gym, which cannot be imported ({error}): "
+            "pip install reasoning-gym==0.1.25"
         ) from error
     data = reasoning_gym.create_dataset("gsm_symbolic", seed=seed, size=count)
     return [

@@ -25,9 +25,11 @@ class Claim:
         gamma_latex: the same in LaTeX.
         residual_text: claimed residual in plain text, "-" where there is none.
         residual_latex: the same in LaTeX.
-        gamma: function of a state to [N]; None where the claim gives no formula (then the best gamma a token can have is used).
+        gamma: function of a state to [N]; None where the claim gives no formula (then the best gamma a token can have
+            is used).
         residual: function of a state to [N, V]; None where no residual is claimed (gamma = 1).
-        remainder: function of a state to [N, V], Q - gamma onehot(y), for claims with gamma = 1 whose remainder is not zero.
+        remainder: function of a state to [N, V], Q - gamma onehot(y), for claims with gamma = 1 whose remainder is not
+            zero.
         differs_from: the context model that must differ from the model for the residual to say something.
     """
 
@@ -46,7 +48,8 @@ class Claim:
 
         Args:
             state: the whole batch.
-            q: [N, V] the induced target; used only where the claim leaves gamma open, to choose the gamma that suits the claim
+            q: [N, V] the induced target; used only where the claim leaves gamma open, to choose the gamma that suits
+                the claim
                 best: the least-squares one over the tokens other than the label.
 
         Returns:

@@ -80,9 +80,7 @@ VARIANTS = (
         category="label trust",
         parameters={"alpha": 10.0},
         make_pulls=lambda alpha: _label_pull(laws.label_prob(alpha)),
-        make_claim=lambda alpha: _claim(
-            f"p_y^{alpha:g}", f"p_y^{{{alpha:g}}}", lambda s: _claimed_p_label(s) ** alpha
-        ),
+        make_claim=lambda alpha: _claim(f"p_y^{alpha:g}", f"p_y^{{{alpha:g}}}", lambda s: _claimed_p_label(s) ** alpha),
         formula="(1 - p_y^alpha) / alpha",
         latex=r"(1 - p_y^{\alpha})/\alpha",
         reference="arXiv 2510.00526",
@@ -97,12 +95,12 @@ VARIANTS = (
         make_pulls=lambda threshold: _label_pull(laws.label_prob_above(threshold)),
         make_claim=lambda threshold: _claim(
             f"1[p_y > {threshold:g}]",
-            rf"\mathbb{{1}}[p_y > {threshold:g}]",
+            rf"\mathbf{{1}}[p_y > {threshold:g}]",
             lambda s: torch.where(_claimed_p_label(s) > threshold, 1.0, 0.0).to(s.dtype),
         ),
         stop_gradient=True,
         formula="-1[sg p_y > threshold] log p_y",
-        latex=r"-\mathbb{1}[\mathrm{sg}\,p_y > t]\log p_y",
+        latex=r"-\mathbf{1}[\mathrm{sg}\,p_y > t]\log p_y",
         reference="arXiv 2601.09195",
         source="paper",
     ),

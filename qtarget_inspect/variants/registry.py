@@ -64,7 +64,9 @@ def get(name: str) -> Variant:
     base, parameters = parse_spec(name)
     known = variants()
     if base not in known:
-        raise RegistryError(f"no variant is named {base!r}; registered are {', '.join(known)}. {_nearest(base, known)}".rstrip())
+        raise RegistryError(
+            f"no variant is named {base!r}; registered are {', '.join(known)}. {_nearest(base, known)}".rstrip()
+        )
     return known[base].with_parameters(**parameters) if parameters else known[base]
 
 
@@ -99,8 +101,8 @@ def register(variant: Variant | str, /, *, overwrite: bool = False, **fields: An
     Args:
         variant: a variant, or the name under which the decorated loss is to be known.
         overwrite: replace a variant of that name.
-        **fields: with a name: `pulls` and `claim` (or functions of the parameters that make them), and the other fields of
-            `Variant`.
+        **fields: with a name: `pulls` and `claim` (or functions of the parameters that make them), and the other fields
+            of `Variant`.
 
     Returns:
         The variant, or a decorator that returns the loss unchanged.
@@ -183,7 +185,9 @@ def _load_plugins() -> None:
                 _add(variant, overwrite=False)
         except Exception as error:  # a broken plug-in must not take the package down with it
             warnings.warn(
-                f"the plug-in {point.name!r} ({point.value}) could not be loaded: {error!r}", RuntimeWarning, stacklevel=3
+                f"the plug-in {point.name!r} ({point.value}) could not be loaded: {error!r}",
+                RuntimeWarning,
+                stacklevel=3,
             )
 
 

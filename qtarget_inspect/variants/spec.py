@@ -19,7 +19,8 @@ def resolve(loss: Any) -> Variant | Callable[..., Any]:
     """What a loss argument stands for.
 
     Args:
-        loss: a callable, a Variant, a registered name with or without parameters, or FILE.py:NAME. Loading a file runs it.
+        loss: a callable, a Variant, a registered name with or without parameters, or FILE.py:NAME. Loading a file runs
+            it.
 
     Returns:
         The variant or callable.
@@ -63,7 +64,9 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
             raise ValueError("not key=value pairs")
         return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
     except (SyntaxError, ValueError) as error:
-        raise RegistryError(f"cannot read {spec!r}: write NAME(parameter=number, ...), e.g. 'asft(kl_weight=0.1)'.") from error
+        raise RegistryError(
+            f"cannot read {spec!r}: write NAME(parameter=number, ...), e.g. 'asft(kl_weight=0.1)'."
+        ) from error
 
 
 def load_from_file(spec: str) -> Callable[..., Any]:
@@ -84,7 +87,8 @@ def load_from_file(spec: str) -> Callable[..., Any]:
         raise RegistryError(f"{spec!r}: there is no file {path}.")
     module_name = f"_qtarget_inspect_loss_{path.stem}_{hashlib.sha1(str(path.resolve()).encode()).hexdigest()[:8]}"
     module_spec = importlib.util.spec_from_file_location(module_name, path)
-    assert module_spec is not None and module_spec.loader is not None
+    assert module_spec is not None
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_name] = module
     try:
@@ -95,7 +99,9 @@ def load_from_file(spec: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
         names = sorted(
-            key for key, value in vars(module).items() if callable(value) and getattr(value, "__module__", None) == module_name
+            key
+            for key, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", None) == module_name
         )
         raise RegistryError(f"{path} holds no callable named {name!r}; it defines {', '.join(names) or 'none'}.")
     return found

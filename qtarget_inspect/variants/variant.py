@@ -41,7 +41,8 @@ class Variant:
         parameters: parameter values; keyword arguments of loss, pulls and claim.
         make_pulls: parameters -> Pulls; None where the loss is not known as pulls.
         make_claim: parameters -> Claim; None where nothing is claimed.
-        stop_gradient: whether the loss detaches a weight or target. DFT and p-loss have the same pulls; this flag tells them apart.
+        stop_gradient: whether the loss detaches a weight or target. DFT and p-loss have the same pulls; this flag tells
+            them apart.
         coupling: how tokens of a batch hang together, None where they do not.
         formula: the loss in plain text.
         latex: the loss in LaTeX.
@@ -67,7 +68,9 @@ class Variant:
         """Freeze the parameters and check the category."""
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
         if self.category not in CATEGORIES:
-            raise RegistryError(f"category of {self.name!r} must be one of {', '.join(CATEGORIES)}, not {self.category!r}.")
+            raise RegistryError(
+                f"category of {self.name!r} must be one of {', '.join(CATEGORIES)}, not {self.category!r}."
+            )
 
     def __call__(self, logits: Tensor, labels: Tensor, **context: Tensor) -> Tensor:
         """Per-token values of the loss [N], at the variant's parameters."""
@@ -92,9 +95,7 @@ class Variant:
     def context(self) -> tuple[str, ...]:
         """Context that the loss needs."""
         names = inspect.signature(self.loss).parameters
-        return tuple(
-            name for name in CONTEXT_NAMES if name in names and names[name].default is inspect.Parameter.empty
-        )
+        return tuple(name for name in CONTEXT_NAMES if name in names and names[name].default is inspect.Parameter.empty)
 
     @property
     def label(self) -> str:

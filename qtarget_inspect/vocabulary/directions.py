@@ -205,7 +205,7 @@ def tilt(by: str = MODEL) -> Direction:
 
 def nowhere() -> Direction:
     """Nowhere: d = p. Mass leaves every token in proportion; the target's sum is below 1 (z-loss)."""
-    return Direction("nowhere", "nowhere", r"\varnothing", "nowhere", None)
+    return Direction("nowhere", "nowhere", r"\emptyset", "nowhere", None)
 
 
 def scaled_log_probs(log_p: Tensor, exponent: float) -> Tensor:

@@ -57,8 +57,13 @@ class Law:
         """Product of two laws."""
         return _combine(self, _law(other), "*")
 
-    __radd__ = __add__
-    __rmul__ = __mul__
+    def __radd__(self, other: float) -> Law:
+        """A number plus a law."""
+        return _combine(_law(other), self, "+")
+
+    def __rmul__(self, other: float) -> Law:
+        """A number times a law."""
+        return _combine(_law(other), self, "*")
 
     def __neg__(self) -> Law:
         """The law with the opposite sign: it pushes away."""
@@ -111,7 +116,7 @@ def label_prob_above(threshold: float) -> Law:
     """
     return Law(
         f"1[p_y > {threshold:.6g}]",
-        rf"\mathbb{{1}}[p_y > {threshold:.6g}]",
+        rf"\mathbf{{1}}[p_y > {threshold:.6g}]",
         lambda s: (s.p_label > threshold).to(s.dtype),
     )
 
@@ -176,7 +181,7 @@ def ratio_below(maximum: float, of: str = "old_logits") -> Law:
         ratio = (state.log_p_label - state.log_prob_of_label(of)).exp()
         return torch.where(ratio < maximum, ratio, 0.0)
 
-    return Law(f"r 1[r < {maximum:.6g}]", rf"r\,\mathbb{{1}}[r < {maximum:.6g}]", value, (of,), _PRODUCT)
+    return Law(f"r 1[r < {maximum:.6g}]", rf"r\,\mathbf{{1}}[r < {maximum:.6g}]", value, (of,), _PRODUCT)
 
 
 def _law(value: Law | float) -> Law:

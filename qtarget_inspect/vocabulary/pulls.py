@@ -32,7 +32,8 @@ class Pull:
 class Pulls:
     """A loss as its pulls: g = sum_j a_j d_j.
 
-    In the unit gauge Q = p - g = (1 - S) p + sum_j a_j b_j over the *toward* terms (minus tilts and losses), S = sum_j a_j.
+    In the unit gauge Q = p - g = (1 - S) p + sum_j a_j b_j over the *toward* terms (minus tilts and losses), S = sum_j
+    a_j.
 
     Args:
         terms: the pulls.
@@ -82,7 +83,9 @@ class Pulls:
         weights: dict[str, Tensor] = {}
         for term in self.terms:
             value = term.weight(state)
-            weights[term.direction.name] = weights[term.direction.name] + value if term.direction.name in weights else value
+            weights[term.direction.name] = (
+                weights[term.direction.name] + value if term.direction.name in weights else value
+            )
         return weights
 
     @property

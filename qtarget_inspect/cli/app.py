@@ -1,0 +1,64 @@
+"""The app: its commands, its version, and `main`, where the console script starts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qtarget_inspect.cli.compare_command import compare
+from qtarget_inspect.cli.demo_command import demo
+from qtarget_inspect.cli.guard import GuardedGroup
+from qtarget_inspect.cli.inspect_command import inspect
+from qtarget_inspect.cli.tables_command import tables
+from qtarget_inspect.cli.variants_command import variants
+
+app = typer.Typer(
+    name="qtarget-inspect",
+    cls=GuardedGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for command in (variants, tables, inspect, compare, demo):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"qtarget-inspect {version('qtarget-inspect')}")
+        except PackageNotFoundError:
+            typer.echo("qtarget-inspect, not installed as a package")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What target distribution does a fine-tuning loss teach?
+
+    Any differentiable token-level loss drives the model to an induced target Q = p - dL/dz. It is read as
+    Q = gamma onehot(y) + (1 - gamma) residual: how far the label is trusted, and where the other mass goes.
+
+    \b
+    Examples:
+      qtarget-inspect tables
+      qtarget-inspect inspect "asft(kl_weight=0.1)"
+      qtarget-inspect inspect my_losses.py:focal --text "2 + 2 = 4"
+      qtarget-inspect compare sft dft my_losses.py:focal
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """Run the command line and exit: 0 where all went well, 2 on bad input."""
+    app()

@@ -1,0 +1,95 @@
+"""`qtarget-inspect compare`: several losses on the same tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from qtarget_inspect.cli import options
+from qtarget_inspect.cli.batches import batch_from_options
+from qtarget_inspect.cli.console import print_table, say, working
+from qtarget_inspect.cli.outputs import chosen_format, put_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FULL = ("csv", "json")
+"""Formats that hold every column; the others hold what people read."""
+
+
+def compare(
+    losses: options.Losses,
+    model: options.Model = None,
+    text: options.Text = None,
+    text_file: options.TextFile = None,
+    prompt: options.Prompt = None,
+    teacher: options.Teacher = None,
+    reference: options.Reference = None,
+    format: options.Format = None,
+    out: options.Out = None,
+) -> None:
+    """What several losses teach on the same tokens, a row a loss.
+
+    Means over tokens with 95 % bootstrap intervals: the label trust gamma and its spread, how far Q lies from
+    the model (total variation; KL(Q||p) in nats), the entropy of the residual (nats), the negative mass of Q.
+
+    \b
+    Examples:
+      qtarget-inspect compare sft dft eaft
+      qtarget-inspect compare sft "asft(kl_weight=0.1)" my_losses.py:focal --text-file solution.txt
+      qtarget-inspect compare sft dft --out comparison.csv
+    """
+    wanted = chosen_format(format, out)
+
+    import qtarget_inspect as qt
+    from qtarget_inspect.core.probes import probe_batch
+    from qtarget_inspect.variants import resolve
+
+    resolved = [resolve(loss) for loss in losses]
+    batch, where = batch_from_options(
+        model=model, text=text, text_file=text_file, prompt=prompt, teacher=teacher, reference=reference
+    )
+    with working("differentiating the losses"):
+        frame = qt.compare(resolved, batch if batch is not None else probe_batch())
+    if wanted is not None:
+        put_table(frame if wanted in FULL else comparison_view(frame), wanted, out)
+        return
+    print_table(comparison_view(frame))
+    first = frame.iloc[0]
+    say(f"\nMeans over {first['tokens']} tokens [95 % bootstrap interval over {first['resampled']}], on {where}.")
+
+
+def comparison_view(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a comparison that people read, a mean and its interval in one cell.
+
+    Args:
+        frame: what `compare` returned.
+
+    Returns:
+        Cells as text.
+    """
+    import pandas as pd
+
+    from qtarget_inspect.tables.writers import show
+
+    def mean(row: dict[str, Any], name: str) -> str:
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        if math.isnan(row[name]):
+            return "-"
+        interval = "" if math.isnan(low) or high == low else f" [{low:.3g}, {high:.3g}]"
+        return f"{row[name]:.3g}{interval}"
+
+    return pd.DataFrame(
+        {
+            "loss": row["loss"],
+            "gauge": row["gauge"],
+            "gamma": mean(row, "gamma"),
+            "gamma 5-50-95 %": " ".join(show(round(row[f"gamma_{q}"], 4)) for q in ("q05", "median", "q95")),
+            "TV(Q, p)": mean(row, "total_variation"),
+            "KL(Q||p)": mean(row, "kl_to_model"),
+            "residual entropy": mean(row, "residual_entropy"),
+            "negative mass": mean(row, "negative_mass"),
+            "signed": f"{100 * row['signed']:.0f} %",
+        }
+        for row in frame.to_dict("records")
+    )

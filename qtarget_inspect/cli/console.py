@@ -1,0 +1,111 @@
+"""What is printed where: rich on a terminal, plain aligned text in a pipe, progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.text import Text
+
+
+def on_terminal() -> bool:
+    """Whether stdout is a terminal, so that colour and the width of the window matter."""
+    return sys.stdout.isatty()
+
+
+def say(text: str = "") -> None:
+    """Print text as it is, at once.
+
+    Args:
+        text: one or more lines.
+    """
+    print(text, flush=True)
+
+
+def heading(text: str) -> None:
+    """Print a heading: bold on a terminal, underlined in a pipe.
+
+    Args:
+        text: one line.
+    """
+    if on_terminal():
+        from rich.console import Console
+
+        Console(highlight=False).print(f"\n{text}", style="bold", markup=False)
+    else:
+        say(f"\n{text}\n{'-' * len(text)}")
+
+
+def print_table(frame: pd.DataFrame) -> None:
+    """Print a table: folded to the window on a terminal, never cut in a pipe.
+
+    Args:
+        frame: cells as text.
+    """
+    if on_terminal():
+        _rich_table(frame)
+    else:
+        say(aligned(frame))
+
+
+def aligned(frame: pd.DataFrame) -> str:
+    """A table as plain text in aligned columns.
+
+    Args:
+        frame: cells as text.
+
+    Returns:
+        The lines, with no trailing spaces.
+
+    Examples:
+        >>> import pandas as pd
+        >>> print(aligned(pd.DataFrame({"name": ["sft", "beyond-log"], "needs": ["-", "-"]})))
+        name        needs
+        sft         -
+        beyond-log  -
+    """
+    lines = [[str(name) for name in frame.columns], *frame.astype(str).values.tolist()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on stderr what takes its time, while it does; silent where stderr is no terminal.
+
+    Args:
+        what: "loading the model".
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+def _rich_table(frame: pd.DataFrame) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for number, name in enumerate(frame.columns):
+        table.add_column(str(name), overflow="fold", no_wrap=number == 0)
+    for row in frame.astype(str).values.tolist():
+        table.add_row(*(_tinted(cell) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def _tinted(cell: str) -> Text:
+    from rich.text import Text
+
+    style = {"yes": "green", "NO": "bold red"}.get(cell, "yellow" if cell.startswith("no (") else "")
+    return Text(cell, style=style)

@@ -1,0 +1,72 @@
+"""`qtarget-inspect tables`: the paper's unification tables, every row recomputed from its loss and checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qtarget_inspect.cli import options
+from qtarget_inspect.cli.console import print_table, say, working
+from qtarget_inspect.cli.outputs import chosen_format, put_table
+from qtarget_inspect.core.errors import QTargetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DTYPES = ("float64", "float32")
+
+
+def tables(
+    kind: Annotated[
+        str, typer.Option(metavar="[paper|label-trust|residual|all]", help="Which methods: the paper's sixteen, those "
+        "that set the label trust, those that set the residual, or all that are registered.")
+    ] = "paper",
+    format: options.Format = None,
+    out: options.Out = None,
+    dtype: Annotated[str, typer.Option(metavar="[float64|float32]", help="Type to compute in.")] = "float64",
+) -> None:
+    """The unification table of arXiv 2606.11189, each claim checked against the loss itself.
+
+    Every loss is differentiated on built-in states, and the paper's claim is held against the target that comes
+    out. A row that does not hold says what inversion finds instead.
+
+    \b
+    Examples:
+      qtarget-inspect tables
+      qtarget-inspect tables --kind residual --format latex
+      qtarget-inspect tables --out table.md
+    """
+    wanted = chosen_format(format, out)
+    if dtype not in DTYPES:
+        raise QTargetError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
+
+    import torch
+
+    import qtarget_inspect as qt
+
+    with working("differentiating every loss of the table"):
+        frame = qt.unification_table(kind, dtype=getattr(torch, dtype))  # type: ignore[arg-type]
+    if wanted is not None:
+        put_table(frame, wanted, out)
+    else:
+        show_unification_table(frame)
+
+
+def show_unification_table(frame: pd.DataFrame) -> None:
+    """Print the table with its checks, what is to be said about rows that fail, and the verdict.
+
+    Args:
+        frame: what `unification_table` returned.
+    """
+    from qtarget_inspect.tables.unification import verdict
+    from qtarget_inspect.tables.writers import display_table
+
+    print_table(display_table(frame))
+    say()
+    failed = frame[frame["holds"] == False]  # noqa: E712  # None is neither
+    for row in failed.to_dict("records"):
+        say(f"{row['method']}: {row['note']}.")
+    if len(failed):
+        say()
+    say(verdict(frame))

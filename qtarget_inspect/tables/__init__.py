@@ -1,0 +1,1 @@
+"""Tables: records as DataFrames, and DataFrames as Markdown, LaTeX, HTML, CSV and JSON."""
