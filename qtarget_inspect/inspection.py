@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class Inspection:
             Columns p_y_from, p_y_to, tokens, gamma_min, gamma_mean, gamma_max, q_label, negative_mass, reading, gauge.
         """
         values, rows = self._values, []
-        for low, high in zip(P_LABEL_EDGES[:-1], P_LABEL_EDGES[1:], strict=True):
+        for low, high in pairwise(P_LABEL_EDGES):
             inside = (values["p_label"] >= low) & ((values["p_label"] < high) | (high == 1.0))
             gamma = values["gamma"][inside]
             gamma = gamma[np.isfinite(gamma)]
@@ -285,7 +286,7 @@ def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | floa
         target = invert(resolved, batch, reduction=reduction)
     reading = decompose(target, gauge="natural")
     gauge: Any = reading.gauge
-    readings = {name: decompose(target, gauge=gauge, reading=name) for name in ("self", "label-free")}  # type: ignore[arg-type]
+    readings = {name: decompose(target, gauge=gauge, reading=name) for name in ("self", "label-free")}
     words = f"{len(batch)} {states if states != 'your batch' else 'tokens of your batch'}, V = {batch.vocabulary}"
     return Inspection(target.loss, target, reading, readings, words, _warnings(resolved, target, reading, batch))
 
@@ -319,7 +320,8 @@ def _num_items_warning(loss: Any, batch: TokenBatch) -> list[str]:
     if math.isclose(ratio, 1.0, rel_tol=1e-3):
         return []
     return [
-        f"with num_items_in_batch = 8 the same loss gives {ratio:.4g} times the gradient: its step, not its target, depends on the batch"
+        f"with num_items_in_batch = 8 the same loss gives {ratio:.4g} times the gradient: its step, not its target, "
+        "depends on the batch"
     ]
 
 

@@ -25,6 +25,7 @@ FLAG_NO_TOTAL_PULL = "total pull is 0: no normalized gauge"
 FLAG_REVERSED = "total pull is negative: the normalized gauge is reversed"
 FLAG_FULL_TRUST = "gamma is 1: no residual"
 FLAG_DEPENDENT = "directions are not independent: the smallest weights of many"
+FLAG_TWINS = "as well explained by"
 FLAG_CERTAIN = "p_y is 1 to rounding: gamma is undetermined"
 
 MASS_NOISE = 1e-5
@@ -148,9 +149,7 @@ def decompose(
         return _build(target, "unit", reading, q_label, {}, unknown, torch.zeros_like(q_label), "none", {})
     weights, known, unexplained, source, flags = _pulls(target, attractors)
     total = total_pull(known, weights)
-    resolved = (
-        natural_gauge(known, weights, _FIT_ZERO * 1e3 if source == "fit" else 1e-12) if gauge == "natural" else gauge
-    )
+    resolved = _natural(known, weights, unexplained, source, flags) if gauge == "natural" else gauge
     if resolved == "normalized":
         flags |= _gauge_flags(total, weights, _FIT_ZERO if source == "fit" else _DECLARED_ZERO)
     scale = _scale(total, flags) if resolved == "normalized" else torch.ones_like(total)
@@ -174,6 +173,8 @@ def _pulls(
     chosen = choose_attractors(attractors, target.batch, loses_mass)
     fit: Fit = fit_pulls(target.g, target.batch, chosen)
     flags = {FLAG_DEPENDENT: fit.dependent} if bool(fit.dependent.any()) else {}
+    for twin in fit.twins:
+        flags[f"{FLAG_TWINS} {', '.join(twin)}"] = torch.ones_like(fit.dependent)
     return fit.weights, {d.name: d for d in chosen}, fit.unexplained, "fit", flags
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import torch
@@ -39,11 +39,13 @@ class Fit:
         unexplained: [N] largest entry of |g - sum_j a_j d_j|.
         dependent: [N] bool, tokens whose directions are not independent; their weights are the smallest of many that
             fit equally.
+        twins: other sets of as many directions that explain the gradient as well.
     """
 
     weights: dict[str, Tensor]
     unexplained: Tensor
     dependent: Tensor
+    twins: tuple[tuple[str, ...], ...] = ()
 
 
 def default_attractors(batch: TokenBatch) -> tuple[Direction, ...]:
@@ -135,7 +137,9 @@ def fit_pulls(gradient: Tensor, batch: TokenBatch, attractors: Sequence[Directio
         for subset in _subsets(names):  # the second round is for losses that cast to float32 inside
             fit = attempt(subset, precision, rounding)
             if fit is not None:
-                return fit
+                same_size = [other for other in _subsets(names) if len(other) == len(subset) and other != subset]
+                twins = [other for other in same_size if attempt(other, precision, rounding) is not None]
+                return replace(fit, twins=tuple(tuple(names[index] for index in other) for other in twins))
     weights, dependent = normal.solve(everything)
     refined, unexplained = _refine(gradient, batch, attractors, normal, everything, weights, chunks)
     return Fit({name: refined[:, index] for index, name in enumerate(names)}, unexplained, dependent)
@@ -186,7 +190,7 @@ class _NormalEquations:
 
 
 def _columns(batch: TokenBatch, attractors: Sequence[Direction]) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """Directions [n, V, J], the same without the label's entry, the size of p there [n], and whether the label was kept."""
+    """Directions [n, V, J], the same without the label's entry, the size of p there [n], whether the label was kept."""
     state = State(batch, torch.float64)
     whole = torch.stack([direction.gradient(state) for direction in attractors], -1)
     if any(direction.kind == "nowhere" for direction in attractors):

@@ -21,8 +21,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (variants, tables, inspect, compare, demo):
-    app.command()(command)
+COMMANDS = {
+    variants: "List the registered losses.",
+    tables: "The paper's unification tables, recomputed and checked.",
+    inspect: "What one loss teaches.",
+    compare: "Several losses on the same tokens.",
+    demo: "Real losses on a real language model.",
+}
+for command, summary in COMMANDS.items():
+    app.command(short_help=summary)(command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,23 +42,25 @@ def heading(text: str) -> None:
         say(f"\n{text}\n{'-' * len(text)}")
 
 
-def print_table(frame: pd.DataFrame) -> None:
+def print_table(frame: pd.DataFrame, *, widest: int | None = None) -> None:
     """Print a table: folded to the window on a terminal, never cut in a pipe.
 
     Args:
         frame: cells as text.
+        widest: letters at which cells are folded in a pipe; by default each row is one line.
     """
     if on_terminal():
         _rich_table(frame)
     else:
-        say(aligned(frame))
+        say(aligned(frame, widest=widest))
 
 
-def aligned(frame: pd.DataFrame) -> str:
+def aligned(frame: pd.DataFrame, *, widest: int | None = None) -> str:
     """A table as plain text in aligned columns.
 
     Args:
         frame: cells as text.
+        widest: letters at which a cell is folded onto another line; by default none is.
 
     Returns:
         The lines, with no trailing spaces.
@@ -68,7 +72,9 @@ def aligned(frame: pd.DataFrame) -> str:
         sft         -
         beyond-log  -
     """
-    lines = [[str(name) for name in frame.columns], *frame.astype(str).values.tolist()]
+    rows = [[str(name) for name in frame.columns], *frame.astype(str).values.tolist()]
+    folded = [[wrap(cell, widest) if widest else [cell] for cell in row] for row in rows]
+    lines = [line for row in folded for line in zip_longest(*row, fillvalue="")]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,8 +21,12 @@ DTYPES = ("float64", "float32")
 
 def tables(
     kind: Annotated[
-        str, typer.Option(metavar="[paper|label-trust|residual|all]", help="Which methods: the paper's sixteen, those "
-        "that set the label trust, those that set the residual, or all that are registered.")
+        str,
+        typer.Option(
+            metavar="[paper|label-trust|residual|all]",
+            help="Which methods: the paper's sixteen, those "
+            "that set the label trust, those that set the residual, or all that are registered.",
+        ),
     ] = "paper",
     format: options.Format = None,
     out: options.Out = None,
@@ -53,20 +59,22 @@ def tables(
         show_unification_table(frame)
 
 
-def show_unification_table(frame: pd.DataFrame) -> None:
+def show_unification_table(frame: pd.DataFrame, *, hidden: Sequence[str] = (), widest: int | None = None) -> None:
     """Print the table with its checks, what is to be said about rows that fail, and the verdict.
 
     Args:
         frame: what `unification_table` returned.
+        hidden: columns to leave out.
+        widest: letters at which cells are folded in a pipe; by default they are not.
     """
     from qtarget_inspect.tables.unification import verdict
     from qtarget_inspect.tables.writers import display_table
 
-    print_table(display_table(frame))
+    print_table(display_table(frame).drop(columns=list(hidden), errors="ignore"), widest=widest)
     say()
     failed = frame[frame["holds"] == False]  # noqa: E712  # None is neither
     for row in failed.to_dict("records"):
-        say(f"{row['method']}: {row['note']}.")
+        say(fill(f"{row['method']}: {row['note']}.", 110, subsequent_indent="  "))
     if len(failed):
         say()
     say(verdict(frame))

@@ -39,4 +39,4 @@ def variants(format: options.Format = None, out: options.Out = None) -> None:
         return
     print_table(frame)
     if on_terminal():
-        say("\nParameters are set in parentheses, e.g. \"asft(kl_weight=0.1)\".")
+        say('\nParameters are set in parentheses, e.g. "asft(kl_weight=0.1)".')

@@ -125,13 +125,14 @@ class TokenBatch:
             raise BatchError(f"from_causal_lm: logits must have shape [B, T, V], but have {_shape_of(logits)}.")
         if not isinstance(labels, Tensor) or labels.shape != logits.shape[:2]:
             raise BatchError(
-                f"from_causal_lm: labels must have shape {list(logits.shape[:2])} to match logits {list(logits.shape)}, but have "
-                f"{_shape_of(labels)}."
+                f"from_causal_lm: labels must have shape {list(logits.shape[:2])} to match logits "
+                f"{list(logits.shape)}, but have {_shape_of(labels)}."
             )
         unknown = sorted(set(context) - set(CONTEXT_NAMES) - {"tokens"})
         if unknown:
             raise BatchError(
-                f"from_causal_lm: unknown context {', '.join(unknown)}; known are {', '.join(CONTEXT_NAMES)} and tokens."
+                f"from_causal_lm: unknown context {', '.join(unknown)}; known are "
+                f"{', '.join(CONTEXT_NAMES)} and tokens."
             )
         valid = labels != ignore_index  # [B, T], where a label stands
         if shift:
@@ -310,8 +311,8 @@ def _pick(name: str, value: Any, grid: torch.Size, row: Tensor, position: Tensor
     if value.shape == grid[:1]:
         return value[row]
     raise BatchError(
-        f"from_causal_lm: {name} must have shape {list(grid)} (a value a token) or {list(grid[:1])} (a value a sequence), but has "
-        f"{list(value.shape)}."
+        f"from_causal_lm: {name} must have shape {list(grid)} (a value a token) or {list(grid[:1])} "
+        f"(a value a sequence), but has {list(value.shape)}."
     )
 
 

@@ -26,7 +26,8 @@ def check_logits(name: str, logits: Any) -> None:
         raise BatchError(f"{name} must be a torch.Tensor of shape [N, V], not {type(logits).__name__}.")
     if not logits.is_floating_point():
         raise BatchError(
-            f"{name} must be floating point, but has dtype {_dtype(logits)}. Pass the logits themselves, e.g. {name}.float()."
+            f"{name} must be floating point, but has dtype {_dtype(logits)}. Pass the logits themselves, "
+            f"e.g. {name}.float()."
         )
     if logits.ndim != 2:
         remedy = (
@@ -52,7 +53,8 @@ def _check_entries(name: str, logits: Tensor) -> None:
     infinite_rows = torch.isposinf(logits).any(-1)
     if infinite_rows.any():
         raise BatchError(
-            f"{name} holds +inf at {_rows(infinite_rows)}: softmax is undefined there. Clip the logits before you pass them."
+            f"{name} holds +inf at {_rows(infinite_rows)}: softmax is undefined there. "
+            "Clip the logits before you pass them."
         )
     empty_rows = torch.isneginf(logits).all(-1)
     if empty_rows.any():
@@ -76,8 +78,8 @@ def check_labels(labels: Any, logits: Tensor) -> Tensor:
         raise BatchError(f"labels must be a torch.Tensor of shape [N], not {type(labels).__name__}.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise BatchError(
-            f"labels must be integers, but have dtype {_dtype(labels)}. Pass token ids, e.g. labels.long(); soft labels belong "
-            "in teacher_logits."
+            f"labels must be integers, but have dtype {_dtype(labels)}. Pass token ids, e.g. labels.long(); "
+            "soft labels belong in teacher_logits."
         )
     if labels.shape != logits.shape[:1]:
         raise BatchError(
@@ -122,9 +124,10 @@ def check_logit_context(name: str, context: Any, logits: Tensor) -> None:
     if context.shape[1] != logits.shape[1]:
         smaller = min(context.shape[1], logits.shape[1])
         raise BatchError(
-            f"vocabulary mismatch: {name} has V = {context.shape[1]}, logits have V = {logits.shape[1]}. If the first {smaller} "
-            f"tokens are the same in both (padding of the embedding), cut the wider one, e.g. {name}[:, :{smaller}]; its softmax "
-            "then is the renormalised distribution. Otherwise the two models do not share a tokenizer."
+            f"vocabulary mismatch: {name} has V = {context.shape[1]}, logits have V = {logits.shape[1]}. "
+            f"If the first {smaller} tokens are the same in both (padding of the embedding), cut the wider one, "
+            f"e.g. {name}[:, :{smaller}]; its softmax then is the renormalised distribution. "
+            "Otherwise the two models do not share a tokenizer."
         )
     _check_device(name, context, logits)
 

@@ -85,4 +85,6 @@ def one_hot(labels: Tensor, like: Tensor) -> Tensor:
     Returns:
         [..., V] rows of zeros with a one at the label.
     """
-    return torch.zeros_like(like).scatter_(-1, labels.unsqueeze(-1), 1.0)
+    index = labels.unsqueeze(-1)
+    ones = torch.ones_like(index, dtype=like.dtype)  # a tensor, since vmap has no rule for scattering a number
+    return torch.zeros_like(like).scatter(-1, index, ones)

@@ -1,4 +1,4 @@
-"""State: what pull weights and attractors are functions of: log p, p_y, 1 - p_y, entropies of a batch, each computed once."""
+"""State: log p, p_y, 1 - p_y and entropies of a batch, computed once; weights and attractors are functions of it."""
 
 from __future__ import annotations
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
-from qtarget_inspect.core.errors import LossError, QTargetError
-from qtarget_inspect.core.state import compute_dtype
-from qtarget_inspect.engine.adapter import Layout, Shift, TokenLoss
-from qtarget_inspect.engine.gradients import GradientMethod, constant_message, loss_and_gradient
+from qtarget_inspect.core.errors import LossError, MissingContextError, QTargetError
+from qtarget_inspect.engine.adapter import Layout, TokenLoss
+from qtarget_inspect.engine.alignment import is_aligned
+from qtarget_inspect.engine.gradients import (
+    ConstantLossError,
+    GradientMethod,
+    first_line,
+    loss_and_gradient,
+    own_random_numbers,
+    random_state,
+)
+from qtarget_inspect.engine.samples import SAMPLE_TOKENS, sample_rows, spread_sample
 
-SAMPLE_TOKENS = 6
-"""How many tokens a loss is tried on before it meets the batch."""
+LARGER_SAMPLE = 48
+"""Tokens of the second sample, for losses that need more than a handful (a quantile, the hardest 32)."""
+
+_HOPELESS = (TypeError, NameError, AttributeError, KeyError, ImportError)
+"""Errors of a loss that more tokens will not mend."""
 
 
 @dataclass(frozen=True)
@@ -25,42 +37,49 @@ class Recognised:
         loss: the loss with its layout settled.
         method: the gradient method that works.
         scalar: whether it returns one number rather than one a token.
-        random: whether two calls on the same tokens differ.
+        random: whether it draws random numbers, or two calls on the same tokens differ.
         reason: why torch.func was not used, empty where it was.
+        sample: the tokens it was tried on.
+        together: [m, V] its gradient on them.
+        whole_only: whether it refused small samples, so that `sample` is the batch itself.
     """
 
     loss: TokenLoss
     method: GradientMethod
     scalar: bool
     random: bool
-    reason: str = ""
+    reason: str
+    sample: TokenBatch
+    together: Tensor
+    whole_only: bool = False
 
 
-def sample_rows(batch: TokenBatch, tokens: int = SAMPLE_TOKENS) -> Tensor:
-    """Rows of a small sample: neighbours (of one sequence, mostly) at a few places spread over the batch.
+@dataclass(frozen=True)
+class _Trial:
+    """One way of calling that worked: the loss so set, its value and gradient, and whether random numbers were drawn."""
 
-    Args:
-        batch: the whole batch.
-        tokens: about how many.
-
-    Returns:
-        [m] sorted row numbers, m <= tokens.
-    """
-    rows = len(batch)
-    if rows <= tokens:
-        return torch.arange(rows, device=batch.labels.device)
-    starts = torch.linspace(0, rows - 2, tokens // 2).long()
-    return torch.cat([starts, starts + 1]).unique().to(batch.labels.device)
+    loss: TokenLoss
+    value: Tensor
+    gradient: Tensor
+    drew: bool
 
 
-def recognise(loss: TokenLoss, batch: TokenBatch, method: str, dtype: torch.dtype | None = None) -> Recognised:
+class _WrongShapeError(LossError):
+    """A value that is neither a scalar nor one a token."""
+
+
+class MisalignedError(LossError):
+    """A label trains another row than its own."""
+
+
+def recognise(loss: TokenLoss, batch: TokenBatch, method: str, dtype: torch.dtype) -> Recognised:
     """Settle a loss's layout and gradient method on a few of the batch's tokens.
 
     Args:
         loss: the adapted loss.
         batch: the whole batch.
         method: "auto", "torch.func", "autograd" or "vmap".
-        dtype: compute type; default the batch's.
+        dtype: compute type of the batch.
 
     Returns:
         What was found.
@@ -69,41 +88,51 @@ def recognise(loss: TokenLoss, batch: TokenBatch, method: str, dtype: torch.dtyp
         LossError: no way of calling it works; the message is the loss's own for the likeliest way.
     """
     loss.required_context(batch)
-    dtype = dtype or compute_dtype(batch.logits.dtype)
-    rows = sample_rows(batch)
-    sample = batch.select(rows if len(batch) > 1 else rows.repeat(2))  # with one token, alignment could not be seen
-    if sample.vocabulary == len(sample) > 2:
-        sample = sample.select(slice(0, len(sample) - 1))  # so that [n] and [V] can be told apart
-    settled, value = _settle_layout(loss, sample, dtype)
-    if settled is None:  # some losses only work on many tokens (a quantile over the batch)
-        settled, value = _settle_layout(loss, batch, dtype)
-        sample = batch
-    if settled is None:
-        assert isinstance(value, Exception)
-        raise value
-    assert isinstance(value, Tensor)
-    settled = _settle_privacy(settled, sample, dtype)
-    found, reason = _settle_method(settled, sample, dtype, method)
-    return Recognised(settled, found, value.ndim == 0 or value.numel() == 1 < len(sample), _is_random(settled, sample, dtype), reason)
-
-
-def _settle_layout(
-    loss: TokenLoss, sample: TokenBatch, dtype: torch.dtype
-) -> tuple[TokenLoss | None, Tensor | Exception]:
-    """The first layout that gives a scalar or a value a token, with labels where they belong."""
     errors: list[Exception] = []
+    for sample, whole_only in _samples(batch, dtype):
+        if whole_only and errors and isinstance(errors[0].__cause__, _HOPELESS):
+            break  # before the whole batch is spent on it
+        trial = _try_layouts(loss, sample, errors)
+        if trial is not None:
+            found, reason, random = _settle_method(trial, sample, method)
+            scalar = trial.value.numel() == 1 < len(sample)
+            return Recognised(trial.loss, found, scalar, random, reason, sample, trial.gradient, whole_only)
+    raise _most_telling(errors)
+
+
+def _samples(batch: TokenBatch, dtype: torch.dtype) -> Iterator[tuple[TokenBatch, bool]]:
+    """A few tokens in double precision, the same in the batch's own type, more tokens, and in the end the batch itself."""
+    double = dtype if batch.logits.device.type == "mps" else torch.float64
+    tokens = SAMPLE_TOKENS - (batch.vocabulary == SAMPLE_TOKENS)  # so that [n] and [V] can be told apart
+    rows = sample_rows(batch)[:tokens]
+    for kind in dict.fromkeys((double, dtype)):
+        yield spread_sample(batch, rows, kind), False
+    if len(batch) > LARGER_SAMPLE:
+        yield spread_sample(batch, sample_rows(batch, LARGER_SAMPLE), dtype), False
+    yield batch.to(dtype), True
+
+
+def _try_layouts(loss: TokenLoss, sample: TokenBatch, errors: list[Exception]) -> _Trial | None:
+    """The first layout that gives a scalar or a value a token, with labels where they belong."""
+    undecided: _Trial | None = None
     for layout in _candidates(loss):
         candidate = replace(loss, layout=layout)
         try:
-            value = _call(candidate, sample, dtype)
-            _check_shape(candidate, value, len(sample))
+            trial = _try(candidate, sample)
+            _check_shape(candidate, trial.value, len(sample))
+        except MissingContextError:
+            raise
         except Exception as error:
             errors.append(error)
             continue
-        if loss.layout == "auto" and layout != "token":
-            candidate = _settle_shift(candidate, sample, dtype)
-        return candidate, value
-    return None, _explain(loss, errors, sample)
+        aligned = True if layout == "token" else is_aligned(trial.loss, sample, trial.gradient)
+        if aligned:
+            return trial
+        if aligned is None:
+            undecided = undecided or trial
+        else:
+            errors.append(MisalignedError(_misaligned_message(candidate)))
+    return undecided
 
 
 def _candidates(loss: TokenLoss) -> tuple[Layout, ...]:
@@ -111,147 +140,112 @@ def _candidates(loss: TokenLoss) -> tuple[Layout, ...]:
         return (loss.layout,)
     if loss.inputs == "hf":
         return ("batched",) if loss.shift == "none" else ("causal", "batched")
-    return ("flat", "token", "batched", "causal")
+    if loss.inputs == "chunks":
+        return ("batched", "flat", "causal")
+    return ("flat", "token", "batched") if loss.shift == "none" else ("flat", "token", "batched", "causal")
 
 
-def _settle_shift(loss: TokenLoss, sample: TokenBatch, dtype: torch.dtype) -> TokenLoss:
-    """See whose gradient a label moves: in the right layout, token i's label moves token i's gradient and no other's.
+def _try(loss: TokenLoss, sample: TokenBatch) -> _Trial:
+    """One call under plain autograd, with copies; a loss that writes into its arguments is called again, privately."""
+    device = sample.logits.device
+    handed = TokenBatch._trusted({name: value.clone() for name, value in _tensors(sample).items()})
+    with own_random_numbers(device, seed=0):
+        before = random_state(device)
+        try:
+            value, gradient = loss_and_gradient(loss, handed.logits, handed, "autograd", strict=True)
+        except LossError as error:
+            if loss.private or "in-place" not in str(error.__cause__).replace("inplace", "in-place"):
+                raise
+            return _try(replace(loss, private=True), sample)
+        drew = not torch.equal(before, random_state(device))
+    written = any(not _same(value, getattr(handed, name)) for name, value in _tensors(sample).items())
+    if written and not loss.private and loss.layout != "token":
+        return _try(replace(loss, private=True), sample)
+    return _Trial(replace(loss, private=loss.private or written), value, gradient, drew)
 
-    Losses that shift inside would train token i on label i + 1 in a flat layout, and losses that do not shift would
-    train token i on label i - 1 in the causal one, both without any error.
+
+def _settle_method(trial: _Trial, sample: TokenBatch, method: str) -> tuple[GradientMethod, str, bool]:
+    """The gradient method asked for, or the first that works; why not torch.func; whether calls differ.
+
+    torch.func is held against plain autograd on the sample: code that looks at requires_grad or hooks its tensors can differ.
     """
-    if loss.shift not in ("auto", "none"):
-        return loss
-    options: tuple[Layout, ...] = ("causal", "batched") if loss.inputs == "hf" else (loss.layout, "causal", "batched")
-    for layout in dict.fromkeys(options):
-        candidate = replace(loss, layout=layout)
-        for index in range(1, len(sample)):
-            moved = _rows_moved_by_label(candidate, sample, index, dtype)
-            if moved is None:
-                break
-            if bool(moved[index]):
-                return candidate
-            if bool(moved.any()):
-                break  # this label trains another row: not this layout
-        else:
-            return loss  # labels move nothing here (distillation, or weights of zero): keep the convention
-    return loss
-
-
-def _rows_moved_by_label(loss: TokenLoss, sample: TokenBatch, index: int, dtype: torch.dtype) -> Tensor | None:
-    """[n] bool: rows whose gradient changes with one token's label; None where the loss cannot be called so."""
-    labels = sample.labels.clone()
-    labels[index] = (labels[index] + 1) % sample.vocabulary
-    try:
-        with torch.random.fork_rng(devices=[]):
-            gradients = []
-            for tokens in (sample.labels, labels):
-                torch.manual_seed(0)
-                fields = {"logits": sample.logits, "labels": tokens, **sample.context}
-                z = sample.logits.to(dtype).clone()
-                gradients.append(loss_and_gradient(loss, z, TokenBatch._trusted(fields), "autograd")[1])
-    except QTargetError:
-        return None
-    change = (gradients[0] - gradients[1]).abs().amax(-1)
-    size = torch.stack(gradients).abs().amax()
-    return change > 1e-6 * size if bool(size > 0) else torch.zeros_like(change, dtype=torch.bool)
-
-
-def _settle_privacy(loss: TokenLoss, sample: TokenBatch, dtype: torch.dtype) -> TokenLoss:
-    """Whether the loss writes into what it is handed; if so it gets copies from now on."""
-    z = sample.logits.to(dtype).clone()
-    fields = {name: value.clone() for name, value in sample.context.items()}
-    copy = TokenBatch._trusted({"logits": z, "labels": sample.labels, **fields})
-    before = {name: (value._version, value.clone()) for name, value in {"logits": z, **fields}.items()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    if method == "vmap":
+        return "vmap", "", trial.drew
+    if method == "autograd":
+        return "autograd", "", trial.drew or _differs_again(trial, sample)
+    with own_random_numbers(sample.logits.device, seed=0):
         try:
-            loss(z, copy)
-        except Exception:
-            return replace(loss, private=True)
-    for name, value in {"logits": z, **fields}.items():
-        version, content = before[name]
-        if value._version != version or not torch.equal(value, content):
-            return replace(loss, private=True)
-    return loss
-
-
-def _settle_method(
-    loss: TokenLoss, sample: TokenBatch, dtype: torch.dtype, method: str
-) -> tuple[GradientMethod, str]:
-    """The gradient method asked for, or the first that works."""
-    if method in ("autograd", "vmap"):
-        return ("autograd", "asked for") if method == "autograd" else ("vmap", "asked for")
-    with torch.random.fork_rng(devices=[]):
-        try:
-            loss_and_gradient(loss, sample.logits.to(dtype).clone(), sample, "torch.func")
+            value, gradient = loss_and_gradient(trial.loss, sample.logits.clone(), sample, "torch.func")
         except LossError as error:
             if method == "torch.func":
                 raise
-            cause = error.__cause__ or error
-            first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-            loss_and_gradient(loss, sample.logits.to(dtype).clone(), sample, "autograd")
-            return "autograd", f"torch.func refused: {first_line[:200]}"
-    return "torch.func", ""
+            reason = f"torch.func refused: {first_line(error.__cause__ or error)}"
+            return "autograd", reason, trial.drew or _differs_again(trial, sample)
+    if _close(value, trial.value) and _close(gradient, trial.gradient):
+        return "torch.func", "", trial.drew
+    if _differs_again(trial, sample):
+        return "torch.func", "", True
+    if method == "torch.func":
+        raise LossError(
+            f"{trial.loss.name} has another gradient under torch.func than under plain autograd (does it look at requires_grad, "
+            "or hook its tensors?). method='auto' takes plain autograd."
+        )
+    return "autograd", "torch.func gives another gradient than plain autograd does", trial.drew
 
 
-def _is_random(loss: TokenLoss, sample: TokenBatch, dtype: torch.dtype) -> bool:
-    """Whether two calls with other random numbers differ."""
-    gradients = []
-    with torch.random.fork_rng(devices=[]):
-        for seed in (1, 2):
-            torch.manual_seed(seed)
-            gradients.append(loss_and_gradient(loss, sample.logits.to(dtype).clone(), sample, "autograd")[1])
-    return not torch.equal(gradients[0].nan_to_num(), gradients[1].nan_to_num())
+def _differs_again(trial: _Trial, sample: TokenBatch) -> bool:
+    """Whether a second call on the same tokens gives something else: random numbers of numpy's, or a state it keeps."""
+    with own_random_numbers(sample.logits.device, seed=0):
+        value, gradient = loss_and_gradient(trial.loss, sample.logits.clone(), sample, "autograd")
+    return not (_close(value, trial.value) and _close(gradient, trial.gradient))
 
 
-def _call(loss: TokenLoss, sample: TokenBatch, dtype: torch.dtype) -> Tensor:
-    """One call under plain autograd; a loss that writes into a leaf is called again with a copy."""
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        leaf = sample.logits.to(dtype).clone().requires_grad_(True)
-        try:
-            value = loss(leaf, sample)
-        except RuntimeError as error:
-            if "leaf Variable" not in str(error) and "in-place" not in str(error):
-                raise
-            value = replace(loss, private=True)(leaf, sample)
-    if not value.requires_grad:
-        raise _Constant(constant_message(loss))
-    return value.detach()
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Equal up to the order of summation."""
+    scale = float(torch.maximum(a.abs().amax(), b.abs().amax()).nan_to_num()) if a.numel() else 0.0
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5 * scale, equal_nan=True)
 
 
-class _Constant(LossError):
-    """A loss without any gradient to the logits, found while trying layouts."""
+def _tensors(batch: TokenBatch) -> dict[str, Tensor]:
+    return {"logits": batch.logits, "labels": batch.labels, **batch.context}
 
 
-class _WrongShape(LossError):
-    """A value that is neither a scalar nor one a token, found while trying layouts."""
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a is b or torch.equal(a, b)
 
 
 def _check_shape(loss: TokenLoss, value: Tensor, tokens: int) -> None:
     extra = 1 if loss.layout == "causal" else 0
-    if value.ndim == 0 or value.shape in [(tokens,), (1, tokens), (tokens + extra,), (1, tokens + extra), (1,)]:
+    if value.numel() == 1 or value.shape in [(tokens,), (1, tokens), (tokens + extra,), (1, tokens + extra)]:
         return
-    raise _WrongShape(
-        f"{loss.name} returned shape {list(value.shape)} for logits [{tokens}, V] and labels [{tokens}]. A loss returns one value a "
-        f"token, [{tokens}], or a scalar. If it takes another layout, say so with qt.adapt(fn, inputs=..., shift=..., layout=...); "
-        "if it returns several things, with output=."
+    raise _WrongShapeError(
+        f"{loss.name} returned shape {list(value.shape)} for logits [{tokens}, V] and labels [{tokens}] (a sample of the batch). A "
+        f"loss returns one value a token, [{tokens}], or a scalar. If it takes another layout, say so with qt.adapt(fn, "
+        "inputs=..., shift=..., layout=...); if it returns several things, with output=."
     )
 
 
-def _explain(loss: TokenLoss, errors: list[Exception], sample: TokenBatch) -> LossError:
-    """The most telling of the errors: a constant, then the loss's own refusal, then a shape."""
-    for kind in (_Constant, QTargetError):
+def _misaligned_message(loss: TokenLoss) -> str:
+    said = f"layout={loss.layout!r}" + (f", shift={loss.shift!r}" if loss.shift != "auto" else "")
+    return (
+        f"{loss.name}: a label trains another row's logits than its own when called with {said}: it shifts inside, or does not. "
+        "Leave layout and shift to be found, or say qt.adapt(fn, shift='slice' | 'pad' | 'roll') where it shifts inside and "
+        "shift='none' where it does not."
+    )
+
+
+def _most_telling(errors: list[Exception]) -> LossError:
+    """The error to show: a label that trains another row, the loss's own refusal, a constant, an odd shape, or what it raised."""
+    for kind in (MisalignedError, QTargetError):
         for error in errors:
-            if isinstance(error, kind) and not isinstance(error, _WrongShape):
+            if isinstance(error, kind) and error.__cause__ is None and not isinstance(error, _WrongShapeError):
                 return error if isinstance(error, LossError) else LossError(str(error))
     for error in errors:
-        if isinstance(error, _WrongShape):
+        if isinstance(error, _WrongShapeError):
             return error
-    first = errors[0]
-    line = str(first).strip().splitlines()[0] if str(first).strip() else "no message"
+    cause = errors[0].__cause__ or errors[0]
     found = LossError(
-        f"{loss.name} raised {type(first).__name__} on logits {list(sample.logits.shape)} and labels {list(sample.labels.shape)}: "
-        f"{line}\nIf it takes its arguments in another form, say so with qt.adapt(fn, inputs=..., shift=..., layout=...)."
+        f"{str(errors[0])}\nIf it takes its arguments in another form, say so with qt.adapt(fn, inputs=..., shift=..., layout=...)."
     )
-    found.__cause__ = first
+    found.__cause__ = cause
     return found

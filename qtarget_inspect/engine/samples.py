@@ -41,7 +41,7 @@ def sample_rows(batch: TokenBatch, tokens: int = SAMPLE_TOKENS) -> Tensor:
     return chosen.to(batch.labels.device)
 
 
-def spread_sample(batch: TokenBatch, rows: Tensor) -> TokenBatch:
+def spread_sample(batch: TokenBatch, rows: Tensor, dtype: torch.dtype) -> TokenBatch:
     """Some tokens, with the labels' probabilities spread and no token switched off by its context.
 
     What a loss does to its tokens (a mean, a shift, a weight of the batch) is a property of its code, and shows best where every
@@ -51,11 +51,12 @@ def spread_sample(batch: TokenBatch, rows: Tensor) -> TokenBatch:
     Args:
         batch: the whole batch.
         rows: [m] which tokens.
+        dtype: floating type of the sample.
 
     Returns:
         The sample.
     """
-    sample = batch.select(rows)
+    sample = batch.select(rows).to(dtype)
     odds = torch.tensor(LOG_ODDS, dtype=sample.logits.dtype, device=rows.device)
     logits = set_log_odds(sample.logits, sample.labels, odds.repeat(len(rows) // len(odds) + 1)[: len(rows)])
     fields = {"logits": logits, "labels": sample.labels, **sample.context}

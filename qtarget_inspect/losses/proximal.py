@@ -30,5 +30,6 @@ def psft(
         tensor([-1.])
     """
     log_old = label_log_prob(old_logits.log_softmax(-1), labels)
-    ratio = (-negative_log_likelihood(logits, labels) - log_old).exp()
+    nll = negative_log_likelihood(logits, labels)
+    ratio = torch.where(torch.isinf(nll), float("-inf"), -nll - log_old).exp()  # an impossible label has ratio 0, not 0/0
     return -torch.minimum(ratio, ratio.clamp(1 - epsilon, 1 + epsilon_high))

@@ -171,7 +171,7 @@ def _add(variant: Variant, overwrite: bool) -> Variant:
 
 
 def _load_plugins() -> None:
-    """Load variants of other packages once: each entry point is a Variant, a list of them, or a function that returns either."""
+    """Load other packages' variants once: an entry point is a Variant, a list, or a function that returns either."""
     global _plugins_loaded
     if _plugins_loaded:
         return

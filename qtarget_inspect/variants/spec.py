@@ -60,10 +60,9 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         return name, {}
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
-            raise ValueError("not key=value pairs")
-        return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-    except (SyntaxError, ValueError) as error:
+        pairs = call.keywords if isinstance(call, ast.Call) and not call.args else [ast.keyword()]
+        return name.strip(), {pair.arg.strip(): ast.literal_eval(pair.value) for pair in pairs}  # type: ignore[union-attr]
+    except (SyntaxError, ValueError, AttributeError) as error:  # AttributeError: a pair without a name, as in **{}
         raise RegistryError(
             f"cannot read {spec!r}: write NAME(parameter=number, ...), e.g. 'asft(kl_weight=0.1)'."
         ) from error

@@ -92,6 +92,11 @@ class Variant:
         return self.make_claim(**self.parameters) if self.make_claim is not None else None
 
     @property
+    def conserves_mass(self) -> bool | None:
+        """Whether the declared pulls say that Q sums to 1; None where nothing is declared."""
+        return None if self.pulls is None else all(term.direction.kind != "nowhere" for term in self.pulls)
+
+    @property
     def context(self) -> tuple[str, ...]:
         """Context that the loss needs."""
         names = inspect.signature(self.loss).parameters

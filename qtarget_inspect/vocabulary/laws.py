@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from qtarget_inspect.core.state import State, sequence_mean
 
+_OPERATIONS: dict[str, Callable[..., Any]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _SUM, _PRODUCT, _ATOM = 0, 1, 2  # how tightly a formula binds, for parentheses
 
 
@@ -178,7 +181,8 @@ def ratio_below(maximum: float, of: str = "old_logits") -> Law:
     """
 
     def value(state: State) -> Tensor:
-        ratio = (state.log_p_label - state.log_prob_of_label(of)).exp()
+        log_p = state.log_p_label
+        ratio = torch.where(torch.isinf(log_p), log_p, log_p - state.log_prob_of_label(of)).exp()
         return torch.where(ratio < maximum, ratio, 0.0)
 
     return Law(f"r 1[r < {maximum:.6g}]", rf"r\,\mathbf{{1}}[r < {maximum:.6g}]", value, (of,), _PRODUCT)
@@ -197,8 +201,7 @@ def _parenthesised(law: Law, least: int) -> tuple[str, str]:
 def _combine(left: Law, right: Law, operation: str) -> Law:
     """Value and formula of a sum, difference or product; constants are folded."""
     if left.number is not None and right.number is not None:
-        a, b = left.number, right.number
-        return constant({"+": a + b, "-": a - b, "*": a * b}[operation])
+        return constant(_OPERATIONS[operation](left.number, right.number))
     if operation == "*":
         if left.number == 1:
             return right
@@ -211,7 +214,6 @@ def _combine(left: Law, right: Law, operation: str) -> Law:
         text, latex, binding = f"{left.text} {operation} {b}", f"{left.latex} {operation} {b_latex}", _SUM
 
     def value(state: State) -> Tensor:
-        a, b = left.value(state), right.value(state)
-        return {"+": torch.add, "-": torch.sub, "*": torch.mul}[operation](a, b)
+        return _OPERATIONS[operation](left.value(state), right.value(state))
 
     return Law(text, latex, value, tuple(dict.fromkeys(left.requires + right.requires)), binding)

@@ -1,0 +1,82 @@
+"""Company: whether having all tokens together changes a token's gradient, tried on the whole batch with a small vocabulary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.chunks import row_chunks
+from qtarget_inspect.core.errors import LossError, QTargetError
+from qtarget_inspect.engine.gradients import loss_and_gradient
+from qtarget_inspect.engine.plan import Plan
+from qtarget_inspect.engine.reduction import SELECTION, compare_rows, coupling_of
+from qtarget_inspect.engine.samples import narrow_batch
+
+COLUMNS = 32
+"""Vocabulary of the narrow batch: room for a top 20."""
+
+FEWEST_COLUMNS = 8
+FEWEST_PIECES = 4
+NARROW_ENTRIES = 2**21
+"""Size of a narrow batch that is not exceeded while it has more than the fewest columns."""
+
+
+def coupling_in_company(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Tensor) -> tuple[str | None, str]:
+    """How tokens are coupled when all are together, though a few tokens did not show it.
+
+    The whole batch is run with a small vocabulary and about its own p_y, once whole and once in pieces no larger than the chunks.
+    A loss that cannot do with a small vocabulary is run on rows from all over the batch, against what those rows have just got.
+
+    Args:
+        plan: the plan, with a law.
+        batch: the whole batch.
+        p_label: [N] p_y.
+        out: [N, V] Q as the chunks gave it.
+
+    Returns:
+        The coupling, None where there is none to be seen; and a note where less was tried.
+    """
+    if len(batch) == 1:
+        return None, ""
+    columns = max(FEWEST_COLUMNS, min(COLUMNS, NARROW_ENTRIES // len(batch)))
+    dtype = plan.found.sample.logits.dtype
+    narrow = narrow_batch(batch, p_label, min(columns, batch.vocabulary), dtype)
+    try:
+        whole = loss_and_gradient(plan.loss, narrow.logits.clone(), narrow, plan.found.method)[1]
+        apart = _in_pieces(plan, narrow)
+    except QTargetError:
+        return _coupling_across_chunks(plan, batch, out)
+    if plan.law == "mean":
+        whole = whole * len(narrow)
+    rows = torch.arange(len(batch), device=whole.device)
+    return coupling_of(compare_rows(apart, whole, rows)), ""
+
+
+def _in_pieces(plan: Plan, narrow: TokenBatch) -> Tensor:
+    """Gradient piece by piece, pieces no larger than chunks, and four at least; a mean undone."""
+    size = max(1, min(plan.chunk, -(-len(narrow) // FEWEST_PIECES)))
+    gradient = torch.empty_like(narrow.logits)
+    for part in row_chunks(len(narrow), size):
+        sub = narrow.select(part)
+        piece = loss_and_gradient(plan.loss, sub.logits.clone(), sub, plan.found.method)[1]
+        gradient[part] = piece * len(sub) if plan.law == "mean" else piece
+    return gradient
+
+
+def _coupling_across_chunks(plan: Plan, batch: TokenBatch, out: Tensor) -> tuple[str | None, str]:
+    """Rows from all over the batch, as many as a chunk, against Q of the same rows."""
+    size = min(plan.chunk, len(batch))
+    rows = torch.linspace(0, len(batch) - 1, size, dtype=torch.float64).long().to(out.device)
+    picked = batch.select(rows)
+    z = picked.logits.to(plan.dtype)
+    p = z.softmax(-1)
+    try:
+        gradient = loss_and_gradient(plan.loss, z.clone(), picked, plan.found.method)[1]
+    except LossError:
+        return SELECTION, ""
+    difference = (p - gradient * plan.factor(size, len(batch)) - out[rows]).abs().amax()
+    if bool(difference > 1e-4 * (p - out[rows]).abs().amax() + 1e-5):
+        return SELECTION, ""
+    note = f"coupling was looked for in {size} tokens at a time" if size < len(batch) else ""
+    return None, note

@@ -1,0 +1,241 @@
+"""Plan: everything decided about a loss and a batch before the gradient is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.chunks import rows_per_chunk
+from qtarget_inspect.core.errors import LossError, ReductionError
+from qtarget_inspect.engine.adapter import TokenLoss
+from qtarget_inspect.engine.calling import parameters_of
+from qtarget_inspect.engine.carrying import carry_rows
+from qtarget_inspect.engine.gradients import loss_and_gradient, own_random_numbers
+from qtarget_inspect.engine.recognition import Recognised, recognise
+from qtarget_inspect.engine.reduction import (
+    TOLERANCE,
+    UNKNOWN,
+    Reduction,
+    Study,
+    coupling_of,
+    declared_reduction,
+    mean_over,
+    study_rows,
+)
+from qtarget_inspect.engine.samples import SAMPLE_TOKENS
+
+Law = Literal["alike", "mean"]
+"""What company does to a token's gradient: nothing, or division by the number of tokens."""
+
+AS_RETURNED = Reduction("none", "none: one value a token was returned")
+ALONE = Reduction("alone", "each token differentiated alone, nothing to undo")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a loss will be run on a batch.
+
+    Args:
+        found: the loss and what calling it on a few tokens showed.
+        declared: "auto", or the reduction that the user declares.
+        dtype: compute type.
+        chunk: rows at a time.
+        law: how a token's gradient depends on the number of tokens around; None where that is no simple law, and the loss runs whole.
+        reduction: what is undone, as far as it is known yet.
+        coupled: how tokens are coupled, None where no coupling is known.
+        scale: the largest gradient entry seen on the sample.
+        compile: whether to compile the gradient of a chunk.
+        settled: whether chunks are known to give the right answer, or the whole batch's reduction is known.
+    """
+
+    found: Recognised
+    declared: str | float
+    dtype: torch.dtype
+    chunk: int
+    law: Law | None
+    reduction: Reduction
+    coupled: str | None = None
+    scale: float = 0.0
+    compile: bool = False
+    settled: bool = False
+
+    @property
+    def loss(self) -> TokenLoss:
+        """The loss, its layout known."""
+        return self.found.loss
+
+    def factor(self, rows: int, tokens: int) -> float:
+        """What the gradient of a chunk is multiplied by: D for "alike", D n / N for "mean", D the divisor to undo.
+
+        Args:
+            rows: n, tokens of the chunk.
+            tokens: N, tokens of the batch.
+
+        Returns:
+            The factor.
+        """
+        divisor = self.reduction.divisor
+        assert not isinstance(divisor, Tensor)
+        return divisor * rows / tokens if self.law == "mean" else divisor
+
+
+def make_plan(
+    loss: TokenLoss,
+    batch: TokenBatch,
+    declared: str | float,
+    method: str,
+    dtype: torch.dtype,
+    chunk_size: int | None,
+    compile_: bool,
+    coupling: str | None = None,
+) -> tuple[Plan, TokenBatch]:
+    """Recognise the loss, study a few of its tokens in company and alone, and decide how to run.
+
+    Args:
+        loss: the adapted loss.
+        batch: the whole batch.
+        declared: the reduction, "auto" where it is to be found.
+        method: gradient method, "auto" where it is to be found.
+        dtype: compute type.
+        chunk_size: rows at a time, None for a budget.
+        compile_: whether to compile.
+        coupling: how the loss couples its tokens, where that is declared.
+
+    Returns:
+        The plan, and the batch to run on: the user's, or one that also carries what the loss holds by row.
+
+    Raises:
+        LossError: the loss cannot be called.
+        ReductionError: the reduction would have to be declared.
+    """
+    if declared != "auto":
+        declared_reduction(declared, len(batch))  # refuse nonsense before any work
+    with own_random_numbers(batch.logits.device):
+        found, batch = _recognise_with_rows(loss, batch, method, dtype)
+        chunk = rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size)
+        plan = Plan(found, declared, dtype, chunk, None, AS_RETURNED, coupling, compile=compile_)
+        if declared != "auto":
+            plan = replace(plan, reduction=declared_reduction(declared, len(batch)))
+        return _decide(plan, len(batch)), batch
+
+
+def _decide(plan: Plan, tokens: int) -> Plan:
+    """The law and the reduction, as far as a few tokens show them."""
+    found = plan.found
+    if found.method == "vmap":
+        return replace(plan, law="alike", reduction=ALONE, coupled=None, settled=True)
+    if found.random or found.whole_only:
+        return _unstudied(plan, tokens)
+    if found.loss.layout == "token":
+        return replace(plan, law="alike", settled=True)
+    study = _study_sample(found)
+    plan = replace(plan, scale=study.scale)
+    if plan.coupled is not None:
+        return plan
+    if not found.scalar and plan.declared == "auto":
+        return _plan_vector(plan, study)
+    return _plan_scalar(plan, study, tokens)
+
+
+def _recognise_with_rows(
+    loss: TokenLoss, batch: TokenBatch, method: str, dtype: torch.dtype
+) -> tuple[Recognised, TokenBatch]:
+    """Recognise the loss; what it holds by row travels with the tokens, under any name if it cannot be called without."""
+    loss, batch = carry_rows(loss, batch)
+    found = recognise(loss, batch, method, dtype)
+    if found.whole_only:
+        carrying, wider = carry_rows(loss, batch, any_name=True)
+        if wider is not batch:
+            again = recognise(carrying, wider, method, dtype)
+            if not again.whole_only:
+                return again, wider
+    return found, batch
+
+
+def _study_sample(found: Recognised) -> Study:
+    """The sample's gradient rows in company and alone."""
+    sample = found.sample
+    rows = torch.arange(min(len(sample), SAMPLE_TOKENS), device=sample.labels.device)
+    return study_rows(found.loss, sample, found.together[rows], rows, found.method, sample.logits.dtype)
+
+
+def _plan_vector(plan: Plan, study: Study) -> Plan:
+    coupled = coupling_of(study)
+    return replace(plan, coupled=coupled, law="alike" if coupled is None else None)
+
+
+def _plan_scalar(plan: Plan, study: Study, tokens: int) -> Plan:
+    """A law for chunks where the sample shows one; otherwise the whole batch will tell."""
+    sample = plan.found.sample
+    law: Law | None = None
+    if study.all_near(1.0):
+        law = "alike"
+    elif study.all_near(1 / len(sample)):
+        law = "mean"
+    if plan.declared != "auto":
+        return replace(plan, law=law)
+    items = fixed_number_of_items(plan.loss)
+    if law == "alike" and items is not None and _divides_by_items(plan.found, items):
+        text = f"sum / num_items_in_batch = {items:g}, undone"
+        return replace(plan, law=law, reduction=Reduction("constant", text, items))
+    if law == "alike":
+        return replace(plan, law=law, reduction=Reduction("sum", "sum, nothing to undo"))
+    if law == "mean":
+        return replace(plan, law=law, reduction=mean_over(tokens))
+    return replace(plan, reduction=Reduction("constant", "measured on the whole batch"))
+
+
+def _unstudied(plan: Plan, tokens: int) -> Plan:
+    """A loss that cannot be studied (random numbers, or it needs the whole batch) has to declare a scalar's reduction."""
+    coupled = UNKNOWN if plan.found.whole_only and plan.coupled is None else plan.coupled
+    if plan.found.scalar and plan.declared == "auto" and plan.found.random:
+        raise ReductionError(
+            f"{plan.loss.name} returns a scalar and draws random numbers (or two calls on the same tokens differ), so its reduction "
+            "cannot be found by comparing batches. Declare it: reduction='sum', reduction='mean' (divides by "
+            f"{tokens}), or reduction=<divisor>; or switch the randomness off (.eval())."
+        )
+    return replace(plan, coupled=coupled, settled=not plan.found.scalar or plan.declared != "auto")
+
+
+def fixed_number_of_items(loss: TokenLoss) -> float | None:
+    """The num_items_in_batch that the user fixed, by `adapt` or a partial; None where there is none.
+
+    Args:
+        loss: the adapted loss.
+
+    Returns:
+        The number.
+    """
+    keywords = getattr(loss.function, "keywords", None) or {}
+    value = loss.fixed.get("num_items_in_batch", keywords.get("num_items_in_batch"))
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    return float(value) if isinstance(value, (int, float)) and value > 0 else None
+
+
+def _divides_by_items(found: Recognised, items: float) -> bool:
+    """Whether the fixed number of items really divides the sum: with 1 in its place the gradient is so much larger."""
+    if items == 1:
+        return False
+    single = replace(found.loss, fixed={**found.loss.fixed, "num_items_in_batch": 1})
+    try:
+        _, gradient = loss_and_gradient(single, found.sample.logits.clone(), found.sample, found.method)
+    except LossError:
+        return False
+    return bool(torch.allclose(gradient, found.together * items, rtol=TOLERANCE, atol=TOLERANCE * float(gradient.abs().amax())))
+
+
+def calls_with_one_item(loss: TokenLoss) -> bool:
+    """Whether the engine fills in num_items_in_batch = 1.
+
+    Args:
+        loss: the adapted loss.
+
+    Returns:
+        True where the loss has the parameter and the user did not fix it.
+    """
+    return "num_items_in_batch" in parameters_of(loss.function) and "num_items_in_batch" not in loss.fixed

@@ -1,0 +1,231 @@
+"""Running: carry out a plan, chunk by chunk where tokens do not know of each other, on the whole batch where they do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.chunks import row_chunks
+from qtarget_inspect.core.errors import LossError, ReductionError
+from qtarget_inspect.engine.company import coupling_in_company
+from qtarget_inspect.engine.compiled import Differentiate, chunk_differentiator
+from qtarget_inspect.engine.failures import refuse_not_finite
+from qtarget_inspect.engine.gradients import loss_and_gradient
+from qtarget_inspect.engine.plan import Plan
+from qtarget_inspect.engine.reduction import Reduction, coupling_of, own_weights, study_rows, undo
+from qtarget_inspect.engine.samples import sample_rows
+
+Kind = Literal["q", "g"]
+
+GUARDED_CHUNKS = 3
+"""How many chunks of a vector loss have one row compared with its token alone; of a scalar loss, all have."""
+
+STUDIED_ROWS = 48
+"""How many rows of a whole batch are compared with their tokens alone."""
+
+STUDIED_WHOLLY = 256
+"""Batches up to this size have all rows compared, where weights that sum to one have to be told from others."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run brought besides Q or g.
+
+    Args:
+        plan: the plan as it turned out: what was undone, how tokens are coupled.
+        mass: [N] row sums of what was written.
+        silent: whether every gradient was zero.
+    """
+
+    plan: Plan
+    mass: Tensor
+    silent: bool
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What a pass over the chunks left: row sums, p_y, and whether every gradient was zero."""
+
+    mass: Tensor
+    p_label: Tensor
+    silent: bool
+
+
+def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
+    """Fill `out` with Q = p - g or with g.
+
+    Args:
+        plan: how.
+        batch: the whole batch.
+        out: [N, V] where to write.
+        kind: "q" or "g".
+
+    Returns:
+        What was found on the way.
+
+    Raises:
+        LossError: the loss raised, or has values or gradients that are not finite.
+    """
+    if plan.law is None:
+        return _run_whole(plan, batch, out, kind)
+    passed = _run_chunks(plan, batch, out, kind)
+    if passed is not None:
+        coupled, note = (None, "") if plan.settled else coupling_in_company(plan, batch, passed.p_label, out)
+        if coupled is None:
+            found = replace(plan.found, reason="; ".join(filter(None, (plan.found.reason, note))))
+            return Outcome(replace(plan, settled=True, found=found), passed.mass, passed.silent)
+        plan = replace(plan, coupled=coupled)
+    return _run_whole(replace(plan, law=None), batch, out, kind)
+
+
+def _run_chunks(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> _Pass | None:
+    """Chunk by chunk into `out`; None where a guarded row shows that chunks would change the answer."""
+    rows, chunk = len(batch), min(plan.chunk, len(batch))
+    device = batch.logits.device
+    workspace = torch.empty(chunk, batch.vocabulary, dtype=plan.dtype, device=device)
+    mass = torch.empty(rows, dtype=plan.dtype, device=device)
+    p_label = torch.empty(rows, dtype=plan.dtype, device=device)
+    differentiate = chunk_differentiator(plan.loss, plan.found.method, plan.compile)
+    slices = list(row_chunks(rows, chunk))
+    if plan.compile and slices[-1].stop - slices[-1].start < chunk:
+        slices[-1] = slice(rows - chunk, rows)  # some rows twice, rather than a second shape to compile
+    guarded = _guarded(plan, len(slices))
+    silent = True
+    for number, part in enumerate(slices):
+        sub = batch.select(part)
+        target = out[part]
+        value, gradient = _one_chunk(plan, differentiate, sub, workspace[: len(sub)], target, kind)
+        if kind == "q":
+            p_label[part] = target.gather(-1, sub.labels.unsqueeze(-1)).squeeze(-1)
+        strongest = gradient.gather(-1, sub.labels.unsqueeze(-1)).squeeze(-1).abs()
+        if not bool((strongest > 0).any()):
+            strongest = torch.linalg.vector_norm(gradient, torch.inf, dim=-1)
+        silent = silent and not bool((strongest > 0).any())
+        if number in guarded and not _agrees_alone(plan, gradient, sub, strongest.argmax().reshape(1)):
+            refuse_not_finite(plan.loss, value, gradient.sum(-1), sub, part.start, plan.dtype)
+            return None
+        factor = plan.factor(len(sub), rows)
+        if kind == "q":
+            target.sub_(gradient, alpha=factor)
+        else:
+            torch.mul(gradient, factor, out=target)
+        mass[part] = target.sum(-1)
+        refuse_not_finite(plan.loss, value, mass[part], sub, part.start, plan.dtype)
+    return _Pass(mass, p_label, silent)
+
+
+def _one_chunk(
+    plan: Plan, differentiate: Differentiate, sub: TokenBatch, z: Tensor, target: Tensor, kind: Kind
+) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of a chunk; p goes into `target` first, since a loss may write into its logits."""
+    z.copy_(sub.logits)  # half precision is upcast here, once
+    if kind == "q":
+        torch.softmax(z, -1, out=target)
+    with _unchanged_context(plan.loss.name, sub):
+        return differentiate(z, sub)
+
+
+class _unchanged_context:  # noqa: N801, used like a function
+    """Refuse a loss that writes into the user's context after all, though it did not on the sample."""
+
+    def __init__(self, name: str, batch: TokenBatch) -> None:
+        self.name, self.batch = name, batch
+
+    def __enter__(self) -> None:
+        self.versions = {key: _version(value) for key, value in self.batch.context.items()}
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for key, value in self.batch.context.items():
+            if kind is None and _version(value) != self.versions[key]:
+                raise LossError(f"{self.name} wrote into {key} of your batch; clone it inside the loss before changing it.")
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _guarded(plan: Plan, chunks: int) -> set[int]:
+    """Numbers of the chunks in which one row is compared with its token alone."""
+    if plan.settled:
+        return set()
+    if plan.found.scalar:
+        return set(range(chunks))
+    return {round(i * (chunks - 1) / (GUARDED_CHUNKS - 1)) for i in range(GUARDED_CHUNKS)}
+
+
+def _agrees_alone(plan: Plan, gradient: Tensor, sub: TokenBatch, row: Tensor) -> bool:
+    """Whether a row is what its token has alone, up to the law that was found on the sample."""
+    study = study_rows(plan.loss, sub, gradient[row], row, plan.found.method, plan.dtype, plan.scale)
+    expected = 1 / len(sub) if plan.law == "mean" else 1.0
+    if not bool(study.usable.any()) and float(gradient[row].abs().amax()) <= 1e-3 * plan.scale:
+        return True  # nothing here but rounding
+    return coupling_of(study, expected) is None
+
+
+def _run_whole(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
+    """All rows in one call, for losses whose tokens hang together; the reduction is measured in that very batch."""
+    with _unchanged_context(plan.loss.name, batch):
+        value, gradient = loss_and_gradient(plan.loss, batch.logits.to(plan.dtype, copy=True), batch, plan.found.method)
+    refuse_not_finite(plan.loss, value, gradient.sum(-1), batch, 0, plan.dtype)
+    if not plan.settled:
+        reduction, coupled = _measure(plan, batch, gradient)
+        plan = replace(plan, reduction=reduction, coupled=coupled, settled=True)
+    silent = not bool((gradient != 0).any())
+    divisor = plan.reduction.divisor
+    gradient = gradient * (divisor.unsqueeze(-1) if isinstance(divisor, Tensor) else divisor)
+    if kind == "q":
+        torch.softmax(batch.logits.to(plan.dtype), -1, out=out)
+        out.sub_(gradient)
+    else:
+        out.copy_(gradient)
+    return Outcome(plan, out.sum(-1), silent)
+
+
+def _measure(plan: Plan, batch: TokenBatch, gradient: Tensor) -> tuple[Reduction, str | None]:
+    """The reduction of a scalar loss and the coupling of any, from the whole batch's rows and their tokens alone."""
+    given = not plan.found.scalar or plan.declared != "auto"
+    if given and plan.coupled is not None:
+        return plan.reduction, plan.coupled
+    rows = _rows_to_study(batch, gradient)
+    study = study_rows(plan.loss, batch, gradient[rows], rows, plan.found.method, plan.dtype, plan.scale)
+    if given:
+        return plan.reduction, coupling_of(study, study.surest if plan.found.scalar else 1.0)
+    if study.ratios.numel() == 0 and not bool(study.failed.any()) and bool((gradient != 0).any()):
+        raise ReductionError(
+            f"{plan.loss.name}: every gradient in this batch is rounding noise, so its reduction cannot be read off. Declare it "
+            f"(reduction='sum', 'mean' or the divisor), or use dtype=torch.float64."
+        )
+    normalised = bool((study.ratios > 0).all()) and not bool(study.bent.any()) and len(rows) < len(batch)
+    if normalised and _weights_sum_to_one_on_sample(plan):
+        return own_weights(len(batch))
+    reduction, coupled = undo(study, plan.loss, batch)
+    return reduction, coupled or plan.coupled
+
+
+def _weights_sum_to_one_on_sample(plan: Plan) -> bool:
+    """Whether the sample, small enough to see all of it, shows weights of the loss's own that sum to one."""
+    sample = plan.found.sample
+    rows = torch.arange(len(sample), device=sample.labels.device)
+    study = study_rows(plan.loss, sample, plan.found.together, rows, plan.found.method, sample.logits.dtype)
+    try:
+        return undo(study, plan.loss, sample) == own_weights(len(sample))
+    except LossError:
+        return False
+
+
+def _rows_to_study(batch: TokenBatch, gradient: Tensor) -> Tensor:
+    """All rows of a small batch; of a larger one a spread, the largest gradients, and the first row of some sequences."""
+    if len(batch) <= STUDIED_WHOLLY:
+        return torch.arange(len(batch), device=gradient.device)
+    size = torch.linalg.vector_norm(gradient, torch.inf, dim=-1)
+    picked = [sample_rows(batch), sample_rows(batch, STUDIED_ROWS // 3), size.topk(STUDIED_ROWS // 3).indices]
+    if batch.sequence_ids is not None:
+        _, index = torch.unique(batch.sequence_ids, return_inverse=True)
+        starts = torch.full((int(index.max()) + 1,), len(batch), dtype=torch.long, device=index.device)
+        starts = starts.scatter_reduce(0, index, torch.arange(len(batch), device=index.device), "amin")
+        picked.append(starts[: STUDIED_ROWS // 3])
+    return torch.cat(picked).unique()

@@ -1,0 +1,161 @@
+"""Conformance of every registered variant, by differentiation: a new loss is tested by being registered."""
+
+import pytest
+import torch
+
+import qtarget_inspect as qt
+from qtarget_inspect.analysis.verification import verify
+from qtarget_inspect.core.state import State
+
+NAMES = list(qt.variants())
+PER_TOKEN = [name for name, variant in qt.variants().items() if variant.coupling is None]
+COUPLED = [name for name, variant in qt.variants().items() if variant.coupling is not None]
+DECLARED = [name for name, variant in qt.variants().items() if variant.pulls is not None]
+CLAIMED = [name for name, variant in qt.variants().items() if variant.claim is not None]
+
+
+@pytest.fixture(scope="module")
+def batch() -> qt.TokenBatch:
+    return qt.probe_batch(128, 40, sequence_length=4)
+
+
+def differentiate(name: str, batch: qt.TokenBatch, **options) -> qt.InducedTarget:
+    return qt.invert(name, batch, **{"method": "torch.func", **options})
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if qt.get(n).conserves_mass])
+def test_gradients_sum_to_zero_and_targets_to_one(name, batch):
+    target = differentiate(name, batch)
+    assert target.g.sum(-1).abs().max() < 1e-12
+    assert (target.mass - 1).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_declared_pulls_are_what_differentiation_gives(name, batch):
+    target, closed = differentiate(name, batch), qt.invert(name, batch, method="closed-form")
+    size = max(1.0, float(target.q.abs().max()))
+    assert (target.q - closed.q).abs().max() < 1e-13 * size
+    assert (target.g - closed.g).abs().max() < 1e-13 * size
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_detached_loss_of_the_pulls_has_the_same_gradient(name, batch):
+    rebuilt = qt.get(name).pulls.detached_loss()
+    logits = batch.logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(rebuilt(logits, batch.labels, **batch.context).sum(), logits)
+    target = differentiate(name, batch)
+    assert (gradient - target.g).abs().max() < 1e-12 * max(1.0, float(target.q.abs().max()))
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_claims_are_checked_where_they_say_something(name, batch):
+    found = verify(qt.get(name), batch)
+    assert any(check.informative > 0 for check in found.checks.values())
+    assert found.holds == (name != "psft")
+    if found.holds:
+        assert found.check.max_error <= 1e-10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_constant_added_to_the_logits_changes_nothing(name, batch):
+    shifted = batch.with_logits(batch.logits + 3.0)
+    assert (differentiate(name, batch).q - differentiate(name, shifted).q).abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_token_order_changes_nothing(name, batch):
+    order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(3))
+    shuffled = differentiate(name, batch.select(order))
+    assert (differentiate(name, batch).q[order] - shuffled.q).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+@pytest.mark.parametrize("name", NAMES)
+def test_chunks_change_nothing(name, chunk_size, batch):
+    whole = differentiate(name, batch)
+    for method in ("torch.func", "closed-form") if name in DECLARED else ("torch.func",):
+        chunked = differentiate(name, batch, chunk_size=chunk_size, method=method)
+        assert (whole.q - chunked.q).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", PER_TOKEN)
+def test_tokens_together_are_tokens_alone(name, batch):
+    few = batch.select(slice(0, 24))
+    together, alone = differentiate(name, few), differentiate(name, few, method="vmap")
+    assert (together.q - alone.q).abs().max() < 1e-12
+    assert together.coupled is None
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_coupled_sequences_together_are_sequences_alone(name, batch):
+    together = differentiate(name, batch)
+    assert together.coupled
+    for sequence in batch.sequence_ids.unique()[:4]:
+        member = batch.sequence_ids == sequence
+        alone = differentiate(name, batch.select(member))
+        assert (together.q[member] - alone.q).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masked_positions_have_no_gradient_and_no_influence(name):
+    rows, width, vocabulary = 3, 6, 30
+    source = qt.probe_batch(rows * width, vocabulary, sequence_length=width)
+    labels = source.labels.view(rows, width).clone()
+    labels[0, 1:3] = labels[2, 5] = -100
+    kept = (labels != -100).flatten()
+
+    def grid(batch):
+        context = {n: v.view(rows, width, *v.shape[1:]) for n, v in batch.context.items()}
+        return qt.TokenBatch.from_causal_lm(
+            batch.logits.view(rows, width, vocabulary), labels, shift=False, **context
+        )
+
+    noise = torch.where(kept[:, None], 0.0, torch.randn(rows * width, vocabulary, dtype=torch.float64))
+    clean, disturbed = grid(source), grid(source.with_logits(source.logits + noise))
+    assert torch.equal(differentiate(name, clean).q, differentiate(name, disturbed).q)
+    spread = clean.to_grid(differentiate(name, clean).g, fill=0.0)
+    assert spread[labels == -100].abs().max() == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_are_left_alone_and_results_repeat(name, batch):
+    before = {key: value.clone() for key, value in {"logits": batch.logits, "labels": batch.labels, **batch.context}.items()}
+    first, second = differentiate(name, batch), differentiate(name, batch)
+    qt.decompose(qt.invert(name, batch), gauge="natural")
+    assert torch.equal(first.q, second.q)
+    for key, value in before.items():
+        assert torch.equal(getattr(batch, key), value), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_is_close_to_float64(name, batch):
+    single = differentiate(name, batch.to(torch.float32))
+    double = differentiate(name, batch.to(torch.float32).to(torch.float64))
+    assert single.q.dtype == torch.float32
+    size = double.q.abs().amax(-1, keepdim=True).clamp(min=1)
+    assert ((single.q - double.q).abs() / size).max() < 2e-5
+
+
+@pytest.mark.parametrize("method", ["torch.func", "closed-form"])
+@pytest.mark.parametrize("extreme", [1e4, float("inf")])
+@pytest.mark.parametrize("name", DECLARED)
+def test_extreme_logits_stay_finite(name, extreme, method):
+    batch = qt.probe_batch(24, 30, sequence_length=4)
+    column = torch.arange(30) % 5
+    shift = torch.where(column == 0, -extreme, torch.where(column == 1, min(extreme, 1e4), 0.0)).to(torch.float64)
+    hard = batch.with_logits(
+        batch.logits + shift, **{key: value + shift for key, value in batch.context.items() if key.endswith("_logits")}
+    )
+    for tokens in (hard, hard.to(torch.float32)):
+        target = qt.invert(name, tokens, method=method)
+        assert torch.isfinite(target.q).all()
+        assert torch.isfinite(target.g).all()
+
+
+@pytest.mark.parametrize("name", [n for n in PER_TOKEN if not qt.get(n).stop_gradient])
+def test_losses_without_a_stop_gradient_pass_gradcheck(name):
+    batch = qt.probe_batch(6, 5)
+    inside = batch.select(((State(batch).p_label - 0.1).abs() > 1e-3).nonzero().flatten())
+    context = {key: getattr(inside, key) for key in qt.get(name).context}
+    logits = inside.logits.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: qt.get(name)(z, inside.labels, **context), (logits,))
