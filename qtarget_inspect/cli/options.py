@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ Loss = Annotated[str, typer.Argument(metavar="LOSS", help=LOSS_HELP)]
 Losses = Annotated[list[str], typer.Argument(metavar="LOSS...", help=LOSS_HELP)]
 
 Model = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(
         metavar="MODEL",
         help="Language model that reads the text: a folder of an HF model, a .gguf file, a name in the local Hugging "
@@ -24,24 +24,24 @@ Model = Annotated[
     ),
 ]
 Text = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(metavar="TEXT", help="Text whose tokens are the labels. Without a text: the built-in probe states."),
 ]
-TextFile = Annotated[Optional[Path], typer.Option(metavar="FILE", help="The same from a UTF-8 file; - is stdin.")]
+TextFile = Annotated[Path | None, typer.Option(metavar="FILE", help="The same from a UTF-8 file; - is stdin.")]
 Prompt = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(
         metavar="TEXT",
         help="What the model is asked, in its chat template where it has one; the text is then the answer.",
     ),
 ]
 Teacher = Annotated[
-    Optional[str], typer.Option(metavar="MODEL", help="Model for teacher_logits; it has to share the tokenizer.")
+    str | None, typer.Option(metavar="MODEL", help="Model for teacher_logits; it has to share the tokenizer.")
 ]
-Reference = Annotated[Optional[str], typer.Option(metavar="MODEL", help="Model for reference_logits, likewise.")]
+Reference = Annotated[str | None, typer.Option(metavar="MODEL", help="Model for reference_logits, likewise.")]
 
 Format = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(
         metavar="[text|markdown|latex|html|csv|json]",
         help="How to write the table. By default as the name of --out says, else for reading: in colour on a "
@@ -49,5 +49,5 @@ Format = Annotated[
     ),
 ]
 Out = Annotated[
-    Optional[Path], typer.Option(metavar="FILE", help="Write there; .txt, .md, .tex, .html, .csv and .json are known.")
+    Path | None, typer.Option(metavar="FILE", help="Write there; .txt, .md, .tex, .html, .csv and .json are known.")
 ]

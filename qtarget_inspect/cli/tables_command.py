@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 DTYPES = ("float64", "float32")
 
+EXAMPLES = """\b
+Examples:
+  qtarget-inspect tables
+  qtarget-inspect tables --kind residual --format latex
+  qtarget-inspect tables --out table.md
+"""
+
 
 def tables(
     kind: Annotated[
@@ -36,16 +43,9 @@ def tables(
 
     Every loss is differentiated on built-in states, and the paper's claim is held against the target that comes
     out. A row that does not hold says what inversion finds instead.
-
-    \b
-    Examples:
-      qtarget-inspect tables
-      qtarget-inspect tables --kind residual --format latex
-      qtarget-inspect tables --out table.md
     """
     wanted = chosen_format(format, out)
-    if dtype not in DTYPES:
-        raise QTargetError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
+    _check_dtype(dtype)
 
     import torch
 
@@ -57,6 +57,11 @@ def tables(
         put_table(frame, wanted, out)
     else:
         show_unification_table(frame)
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise QTargetError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
 
 
 def show_unification_table(frame: pd.DataFrame, *, hidden: Sequence[str] = (), widest: int | None = None) -> None:

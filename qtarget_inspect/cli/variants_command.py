@@ -6,16 +6,17 @@ from qtarget_inspect.cli import options
 from qtarget_inspect.cli.console import on_terminal, print_table, say
 from qtarget_inspect.cli.outputs import chosen_format, put_table
 
+EXAMPLES = """\b
+Examples:
+  qtarget-inspect variants
+  qtarget-inspect variants --format json
+"""
+
 
 def variants(format: options.Format = None, out: options.Out = None) -> None:
     """List the registered losses: name, parameters, the context they need.
 
     The sixteen rows of the paper's table come first, then what other packages have registered.
-
-    \b
-    Examples:
-      qtarget-inspect variants
-      qtarget-inspect variants --format json
     """
     wanted = chosen_format(format, out)
 

@@ -21,6 +21,7 @@ def kd(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, temperature: f
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> kd(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([[3.0, -1.0]]))
         tensor([0.6931])
     """
@@ -41,6 +42,7 @@ def kd_hybrid(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, kd_weig
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> kd_hybrid(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2))
         tensor([0.3466])
     """

@@ -20,6 +20,7 @@ def gem(logits: Tensor, labels: Tensor, *, beta: float = 0.7) -> Tensor:
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> gem(torch.zeros(1, 2), torch.tensor([0]))
         tensor([0.])
     """

@@ -17,6 +17,7 @@ def sft(logits: Tensor, labels: Tensor) -> Tensor:
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> sft(torch.tensor([[1.0, 1.0]]), torch.tensor([0]))
         tensor([0.6931])
     """
@@ -37,6 +38,7 @@ def label_smoothing(logits: Tensor, labels: Tensor, *, label_smoothing: float = 
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> label_smoothing(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), label_smoothing=0.2)
         tensor([0.4133])
     """

@@ -16,6 +16,7 @@ def p_loss(logits: Tensor, labels: Tensor) -> Tensor:
         [N] in [-1, 0].
 
     Examples:
+        >>> import torch
         >>> p_loss(torch.zeros(1, 4), torch.tensor([0]))
         tensor([-0.2500])
     """
@@ -37,6 +38,7 @@ def beyond_log(logits: Tensor, labels: Tensor, *, alpha: float = 10.0) -> Tensor
         [N] values.
 
     Examples:
+        >>> import torch
         >>> beyond_log(torch.zeros(1, 2), torch.tensor([0]), alpha=2.0)
         tensor([0.3750])
     """

@@ -25,6 +25,7 @@ def psft(
         [N] in [-(1 + e_high), 0].
 
     Examples:
+        >>> import torch
         >>> z = torch.zeros(1, 2)
         >>> psft(z, torch.tensor([0]), z)
         tensor([-1.])

@@ -19,6 +19,7 @@ def sft_kl(logits: Tensor, labels: Tensor, reference_logits: Tensor, *, kl_weigh
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> z = torch.zeros(1, 2)
         >>> sft_kl(z, torch.tensor([0]), z)
         tensor([0.6931])
@@ -42,6 +43,7 @@ def asft(logits: Tensor, labels: Tensor, reference_logits: Tensor, *, kl_weight:
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> z = torch.zeros(1, 2)
         >>> asft(z, torch.tensor([0]), z)
         tensor([0.3466])

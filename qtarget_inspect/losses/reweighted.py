@@ -23,6 +23,7 @@ def dft(logits: Tensor, labels: Tensor) -> Tensor:
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> dft(torch.tensor([[0.0, 0.0]]), torch.tensor([0]))
         tensor([0.3466])
     """
@@ -44,6 +45,7 @@ def profit(logits: Tensor, labels: Tensor, *, threshold: float = 0.1) -> Tensor:
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> profit(torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1]))
         tensor([0.6931, 0.0000])
     """
@@ -66,6 +68,7 @@ def eaft(logits: Tensor, labels: Tensor, *, top_k: int = 20) -> Tensor:
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> eaft(torch.tensor([[0.0, 0.0, -99.0]]), torch.tensor([0]), top_k=2)
         tensor([0.6931])
     """
@@ -95,6 +98,7 @@ def iw_sft(
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> z = torch.zeros(2, 2)
         >>> iw_sft(z, torch.tensor([0, 0]), z, torch.tensor([0, 0]))
         tensor([0.6931, 0.6931])
@@ -120,6 +124,7 @@ def cft(logits: Tensor, labels: Tensor, critical: Tensor) -> Tensor:
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> cft(torch.zeros(2, 2), torch.tensor([0, 1]), torch.tensor([True, False]))
         tensor([0.6931, 0.0000])
     """

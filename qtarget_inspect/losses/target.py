@@ -23,6 +23,7 @@ def target_sft(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, eta: f
         [N] nats.
 
     Examples:
+        >>> import torch
         >>> z = torch.zeros(1, 2)
         >>> target_sft(z, torch.tensor([0]), z)
         tensor([0.6931])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -85,7 +85,8 @@ def solution_figure(
             max(1, len(note)) * sizes.line,
         ]
         figure.set_size_inches(sizes.width, sum(heights))
-        upper, lower, foot = figure.subfigures(3, 1, height_ratios=heights)
+        parts: Any = figure.subfigures(3, 1, height_ratios=heights)
+        upper, lower, foot = parts
         _draw_strip(upper, records, columns, sizes)
         _draw_bars(lower, records, targets, sizes, rows_of_bars)
         foot.text(0.01, 0.5, "\n".join(note), size=sizes.size * 0.8, color="#555555", ha="left", va="center")

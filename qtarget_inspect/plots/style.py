@@ -56,7 +56,7 @@ def figure_style(size: float = 7.0) -> Iterator[None]:
     Yields:
         None.
     """
-    sizes = {name: size for name in ("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize")}
+    sizes = dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize"), size)
     sizes |= {"axes.titlesize": size, "legend.fontsize": size, "xtick.major.size": 2.0, "ytick.major.size": 2.0}
     with mpl.rc_context({**SETTINGS, **sizes}):
         yield

@@ -17,8 +17,8 @@ def plot_target(records: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Bars of Q under one loss, over wider grey bars of p; the first entry stands on top.
 
     Args:
-        records: a row an entry of the vocabulary: token, p, q, is_label, and, the same in all rows, method, category, gauge,
-            gamma.
+        records: a row an entry of the vocabulary: token, p, q, is_label; method, category, gauge and gamma are the same
+            in all rows.
         ax: where to draw; a new figure by default.
 
     Returns:

@@ -35,11 +35,12 @@ ABOVE = 2
 def plot_tokens(records: pd.DataFrame, *, columns: int = 100, size: float = 7.0, ax: Axes | None = None) -> Axes:
     """Tokens as they are read, under each a row a loss, tinted by gamma.
 
-    Tokens are as wide as their text, and lines are broken where they are full. A cell without gamma stays white with a cross.
+    Tokens are as wide as their text, and lines are broken where they are full. A cell without gamma stays white with
+    a cross.
 
     Args:
-        records: a row a token and method: position, token, p_label, method, gamma; category (for the colour of the method's
-            name) and telling (a key of `MARKERS`, or "") where there are such columns.
+        records: a row a token and method: position, token, p_label, method, gamma; category (for the colour of the
+            method's name) and telling (a key of `MARKERS`, or "") where there are such columns.
         columns: letters in a line, of `size` in a fixed-width font.
         size: font size in points.
         ax: where to draw; a new figure by default.
@@ -104,10 +105,13 @@ def _write_tokens(
         )
         if token.get("telling") in MARKERS:
             name = token["telling"]
-            ax.plot(
-                middle, top - 0.4, marker=MARKERS[name], color=MARKER_COLOURS[name], markersize=size * 0.6, linestyle="none",
-                clip_on=False, label=name,
-            )  # fmt: skip
+            style: dict[str, Any] = {
+                "marker": MARKERS[name],
+                "color": MARKER_COLOURS[name],
+                "ls": "none",
+                "ms": size * 0.6,
+            }
+            ax.plot(middle, top - 0.4, **style, clip_on=False, label=name)
 
 
 def _write_names(ax: Axes, top: float, names: Sequence[str], colours: Sequence[str], size: float) -> None:

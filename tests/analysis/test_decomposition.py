@@ -61,7 +61,14 @@ def test_asft_reads_differently_in_the_two_gauges(probes):
 
 def test_natural_gauges():
     batch = qt.probe_batch(64, 40)
-    expected = {"sft": "unit", "dft": "unit", "label-smoothing": "unit", "kd": "unit", "gem": "unit", "target-sft": "unit"}
+    expected = {
+        "sft": "unit",
+        "dft": "unit",
+        "label-smoothing": "unit",
+        "kd": "unit",
+        "gem": "unit",
+        "target-sft": "unit",
+    }
     expected |= {"sft-kl": "normalized", "asft": "normalized", "psft": "unit"}
     for name, gauge in expected.items():
         assert qt.decompose(target_of(name, batch), gauge="natural").gauge == gauge, name
@@ -100,7 +107,9 @@ def test_a_fit_finds_the_label_pull_to_ten_digits_from_one_end_of_p_to_the_other
 @pytest.mark.parametrize("name", ["label-smoothing", "sft-kl", "asft", "kd", "kd-hybrid"])
 def test_a_fit_finds_other_pulls_where_directions_are_independent(name, probes):
     variant = qt.get(name)
-    declared, fitted = (qt.decompose(target) for target in (target_of(variant, probes), qt.invert(variant.bound_loss, probes)))
+    declared, fitted = (
+        qt.decompose(target) for target in (target_of(variant, probes), qt.invert(variant.bound_loss, probes))
+    )
     unique = ~fitted.flags.get(names.FLAG_DEPENDENT, torch.zeros(len(probes), dtype=torch.bool))
     assert unique.sum() > 100
     moderate = unique & ((State(probes).p_label - 0.5).abs() < 0.499)
@@ -132,9 +141,11 @@ def test_twins_are_named():
 
 
 def test_directions_that_coincide_get_the_smallest_weights_and_a_flag():
-    """p without the label is collinear with the label: given both, and a loss that needs more, the weights are not unique."""
+    """p without the label is collinear with the label: with both, and a loss that needs more, weights are not unique."""
     batch = qt.probe_batch(64, 40)
-    found = qt.decompose(qt.invert(qt.get("gem").bound_loss, batch), attractors=["label", "others", directions.power(1 / 0.7)])
+    found = qt.decompose(
+        qt.invert(qt.get("gem").bound_loss, batch), attractors=["label", "others", directions.power(1 / 0.7)]
+    )
     both = qt.decompose(qt.invert(qt.get("gem").bound_loss, batch), attractors=["label", directions.power(1 / 0.7)])
     assert found.pulls["others"].abs().max() == 0  # not needed
     assert (found.gamma - both.gamma).abs().max() == 0

@@ -106,9 +106,7 @@ def test_masked_positions_have_no_gradient_and_no_influence(name):
 
     def grid(batch):
         context = {n: v.view(rows, width, *v.shape[1:]) for n, v in batch.context.items()}
-        return qt.TokenBatch.from_causal_lm(
-            batch.logits.view(rows, width, vocabulary), labels, shift=False, **context
-        )
+        return qt.TokenBatch.from_causal_lm(batch.logits.view(rows, width, vocabulary), labels, shift=False, **context)
 
     noise = torch.where(kept[:, None], 0.0, torch.randn(rows * width, vocabulary, dtype=torch.float64))
     clean, disturbed = grid(source), grid(source.with_logits(source.logits + noise))
@@ -119,7 +117,9 @@ def test_masked_positions_have_no_gradient_and_no_influence(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_inputs_are_left_alone_and_results_repeat(name, batch):
-    before = {key: value.clone() for key, value in {"logits": batch.logits, "labels": batch.labels, **batch.context}.items()}
+    before = {
+        key: value.clone() for key, value in {"logits": batch.logits, "labels": batch.labels, **batch.context}.items()
+    }
     first, second = differentiate(name, batch), differentiate(name, batch)
     qt.decompose(qt.invert(name, batch), gauge="natural")
     assert torch.equal(first.q, second.q)

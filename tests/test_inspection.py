@@ -1,0 +1,119 @@
+"""inspect: what a user sees, in text and HTML, for losses of every kind."""
+
+import re
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+import qtarget_inspect as qt
+
+
+def facts(seen: qt.Inspection) -> dict[str, str]:
+    lines = seen.text().splitlines()[1:]
+    return {line[2:12].strip(): line[12:] for line in lines if line[2] != "!"}
+
+
+def root_dft(logits, labels):
+    logp = logits.log_softmax(-1).gather(-1, labels[..., None]).squeeze(-1)
+    return -logp.exp().detach().sqrt() * logp
+
+
+def test_the_loss_of_the_front_page():
+    seen = qt.inspect(root_dft)
+    head = seen.text().splitlines()[0]
+    assert head.startswith("root_dft")
+    assert "unit gauge · attractor reading" in head
+    assert facts(seen)["gamma"] == "0.0001 to 1"
+    assert facts(seen)["residual"].startswith("the model itself")
+    assert facts(seen)["Q"] == "a distribution everywhere (sum 1, no negative mass)"
+    assert facts(seen)["reduction"].startswith("none")
+    assert seen.warnings == ()
+    assert repr(seen) == seen.text()
+
+
+def test_the_curve_is_the_mean_of_gamma_in_bins_of_p():
+    table = qt.inspect("dft").table()
+    assert ((table["gamma_min"] >= table["p_y_from"]) & (table["gamma_max"] <= table["p_y_to"])).all()
+    assert table["tokens"].sum() == 512
+    assert set(table["gauge"]) == {"unit"}
+
+
+def test_a_registered_loss_shows_its_formula_and_is_differentiated():
+    seen = qt.inspect("asft(kl_weight=0.2)")
+    assert facts(seen)["gamma"].startswith("p_y / (p_y + 0.2)")
+    assert facts(seen)["residual"] == "reference"
+    assert seen.target.method == "torch.func"
+    assert seen.row()["gauge"][0] == "normalized"
+
+
+def test_signed_targets_say_where_and_why():
+    text = facts(qt.inspect("iw-sft"))["Q"]
+    assert text.startswith("NOT a distribution: negative mass on")
+    assert "the pull to the label exceeds 1 (up to 16)" in text
+    gem = facts(qt.inspect("gem"))
+    assert re.search(r"negative mass on \d+ % of tokens, down to -0\.\d+ \((token \d+|the label) at p_y = ", gem["Q"])
+    assert gem["residual"].startswith("none: gamma is 1")
+
+
+def test_lost_mass_is_told():
+    def with_z_loss(logits, labels):
+        return F.cross_entropy(logits, labels, reduction="none") + 0.01 * logits.logsumexp(-1) ** 2
+
+    assert "not shift invariant" in facts(qt.inspect(with_z_loss))["Q"]
+    assert "nowhere" in facts(qt.inspect(with_z_loss))["pulls"]
+
+
+def test_the_trainers_own_function():
+    def trainer_loss(outputs, labels, num_items_in_batch=None):
+        logits, labels = outputs.logits[:, :-1], labels[:, 1:]
+        summed = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
+        return summed / num_items_in_batch
+
+    seen = qt.inspect(trainer_loss)
+    assert any("with num_items_in_batch = 8 the same loss gives 0.125 times the gradient" in w for w in seen.warnings)
+    assert facts(seen)["gamma"] == "1"
+
+
+def test_a_mean_is_undone_and_shown():
+    def mean(logits, labels):
+        return F.cross_entropy(logits, labels)
+
+    assert facts(qt.inspect(mean))["reduction"] == "mean over 512 tokens, undone"
+
+
+def test_a_pull_to_the_teacher_is_found():
+    def mixture(logits, labels, teacher_logits):
+        kl = F.kl_div(logits.log_softmax(-1), teacher_logits.log_softmax(-1), log_target=True, reduction="none").sum(-1)
+        return (0.8 * F.cross_entropy(logits, labels, reduction="none") + 0.2 * kl).mean()
+
+    seen = qt.inspect(mixture)
+    assert facts(seen)["gamma"].startswith("0.8;")
+    assert "teacher" in facts(seen)["residual"]
+
+
+def test_what_the_known_attractors_do_not_explain_is_said():
+    def unusual(logits, labels):
+        return qt.losses.target_sft(logits, labels, (2 * logits.detach()).sin())
+
+    assert "not explained by" in facts(qt.inspect(unusual))["residual"]
+
+
+def test_html_is_escaped_and_whole():
+    seen = qt.inspect("dft")
+    html = seen._repr_html_()
+    assert "<table>" in html
+    assert "gamma over p_y" in html
+    evil = qt.adapt(root_dft, name="<script>alert(1)</script>")
+    assert "<script>" not in qt.inspect(evil)._repr_html_()
+
+
+def test_on_a_users_batch_with_strange_context():
+    batch = qt.probe_batch(40, 20, dtype=torch.float32)
+    lean = qt.TokenBatch(batch.logits, batch.labels)
+    seen = qt.inspect("gem", lean)
+    assert "40 tokens of your batch, V = 20" in seen.text()
+    with pytest.raises(qt.MissingContextError, match=r"needs teacher_logits \[N, V\], and the batch has none"):
+        qt.inspect("kd", lean)
+    assert isinstance(qt.inspect("eaft", lean).table(), pd.DataFrame)
