@@ -93,7 +93,7 @@ def _read(text: str, prompt: str | None, names: dict[str, str | None]) -> tuple[
         chat = student.has_chat_template
         batch = token_batch(student, prompt, text, chat=chat, teacher=teacher, reference=reference)
         view = "after the prompt in its chat template" if chat else "after the plain prompt"
-    words = f"{len(batch)} tokens of the text, read {view} by {student.description}"
+    words = f"the text, read {view} by {student.description}"
     for role, other in (("teacher", teacher), ("reference", reference)):
         words += f"; {role}: {other.description}" if other is not None else ""
     return batch, words

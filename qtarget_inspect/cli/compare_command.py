@@ -57,7 +57,9 @@ def compare(
         return
     print_table(comparison_view(frame))
     first = frame.iloc[0]
-    say(f"\nMeans over {first['tokens']} tokens [95 % bootstrap interval over {first['resampled']}], on {where}.")
+    say(f"\nMeans of {first['tokens']} tokens [95 % bootstrap intervals over {first['resampled']}]: {where}.")
+    if bool((frame["kl_defined"] < 1).any()):
+        say("KL(Q||p) and the entropy are means over the tokens where they are defined: where nothing is negative.")
 
 
 def comparison_view(frame: pd.DataFrame) -> pd.DataFrame:

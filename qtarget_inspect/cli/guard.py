@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from qtarget_inspect.core.errors import QTargetError
 
 BAD_INPUT = 2
+PROGRAM = "qtarget-inspect"
 
 
 class GuardedGroup(TyperGroup):
@@ -41,10 +42,11 @@ class GuardedGroup(TyperGroup):
         Returns:
             What the command returns, where it does not exit.
         """
+        command = super().main
+        name = prog_name or PROGRAM
 
         def run() -> Any:
-            group = super(GuardedGroup, self)
-            return group.main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            return command(args, name, complete_var, False, windows_expand_args, **extra)
 
         return sys.exit(guarded(run)) if standalone_mode else run()
 

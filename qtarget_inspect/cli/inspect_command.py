@@ -39,4 +39,5 @@ def inspect(
         inspection = qt.inspect(resolved, batch)
         lines = inspection.text()
     say(lines.rstrip("\n"))
-    say(f"\nOn {where}.")
+    if batch is not None:
+        say(f"\nOn {where}.")

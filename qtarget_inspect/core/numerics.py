@@ -1,10 +1,11 @@
 """Log-space numerics: what stays exact where p_y -> 0, p_y -> 1 and logits are -inf."""
 
 import torch
-from torch import Tensor
+
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 
 
-def label_log_prob(log_p: Tensor, labels: Tensor) -> Tensor:
+def label_log_prob(log_p: Rows, labels: Labels) -> PerToken:
     """Log probability of each label.
 
     Args:
@@ -17,7 +18,7 @@ def label_log_prob(log_p: Tensor, labels: Tensor) -> Tensor:
     return log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
-def log_one_minus_label_prob(logits: Tensor, labels: Tensor) -> Tensor:
+def log_one_minus_label_prob(logits: Rows, labels: Labels) -> PerToken:
     """log(1 - p_y), from the other tokens' logits: exact where p_y rounds to 1.
 
     log(1 - p_y) = logsumexp_{k != y} z_k - logsumexp_k z_k.
@@ -33,7 +34,7 @@ def log_one_minus_label_prob(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.logsumexp(others, -1) - torch.logsumexp(logits, -1)
 
 
-def expectation(distribution: Tensor, values: Tensor) -> Tensor:
+def expectation(distribution: Rows, values: Rows) -> PerToken:
     """Expectation over the vocabulary with 0 * (+-inf) = 0, in value and in gradient.
 
     E_b[v] = sum over k with b_k > 0 of b_k v_k. A vocabulary entry that is masked by a logit of -inf has probability 0
@@ -49,7 +50,7 @@ def expectation(distribution: Tensor, values: Tensor) -> Tensor:
     return (distribution * torch.where(distribution == 0, 0.0, values)).sum(-1)
 
 
-def entropy(log_p: Tensor) -> Tensor:
+def entropy(log_p: Rows) -> PerToken:
     """Shannon entropy H = -sum p log p of the last axis, nats.
 
     Args:
@@ -61,7 +62,7 @@ def entropy(log_p: Tensor) -> Tensor:
     return -expectation(log_p.exp(), log_p)
 
 
-def top_k_entropy(log_p: Tensor, top_k: int) -> Tensor:
+def top_k_entropy(log_p: Rows, top_k: int) -> PerToken:
     """Entropy of the renormalised top k of the last axis, nats; k is cut to V.
 
     Args:
@@ -75,7 +76,7 @@ def top_k_entropy(log_p: Tensor, top_k: int) -> Tensor:
     return entropy(top.log_softmax(-1))
 
 
-def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+def one_hot(labels: Labels, like: Rows) -> Rows:
     """One-hot rows of the labels with the shape, dtype and device of `like`.
 
     Args:

@@ -1,16 +1,22 @@
-"""Shape aliases: N tokens, V vocabulary, B sequences, T positions. Checked at run time in tests only."""
+"""Shape aliases: N tokens, V vocabulary; the leading axes may be any, so one token is as good as a batch.
+
+They are checked at run time in the tests only (see conftest.py).
+"""
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-TokenLogits = Float[Tensor, "N V"]
-"""Logits, distributions and gradients of N tokens, one row a token."""
+Rows = Float[Tensor, "*N V"]
+"""Logits, distributions, log-probabilities or gradients: one row a token."""
 
-TokenLabels = Int[Tensor, "N"]
+Labels = Int[Tensor, "*N"]
 """The observed token of each row, an index into the vocabulary."""
 
-PerToken = Float[Tensor, "N"]
-"""One number a token: a pull weight, a mass, an entropy."""
+PerToken = Float[Tensor, "*N"]
+"""One number a token: a loss, a pull weight, an entropy."""
 
-TokenMask = Bool[Tensor, "N"]
-"""One truth value a token: a flag."""
+Mask = Bool[Tensor, "*N"]
+"""One truth value a token."""
+
+Ids = Int[Tensor, "*N"]
+"""One integer a token: which sequence it belongs to."""

@@ -63,7 +63,8 @@ def _func_gradient(loss: TokenLoss, logits: Tensor, batch: TokenBatch) -> tuple[
         value = loss(z, batch)
         return value.sum(), value.detach()
 
-    gradient, value = torch.func.grad(total, has_aux=True)(logits)
+    with torch.no_grad():  # parameters of a module need no graph of their own; inside, torch.func turns gradients on
+        gradient, value = torch.func.grad(total, has_aux=True)(logits)
     return value, gradient
 
 
@@ -110,7 +111,8 @@ def _vmap_gradient(loss: TokenLoss, logits: Tensor, batch: TokenBatch) -> tuple[
         return value, value.detach()
 
     per_token = torch.func.vmap(torch.func.grad(one, has_aux=True), randomness="different")
-    gradient, value = per_token(logits, *(getattr(batch, name) for name in names))
+    with torch.no_grad():
+        gradient, value = per_token(logits, *(getattr(batch, name) for name in names))
     return value, gradient
 
 

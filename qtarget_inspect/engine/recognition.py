@@ -89,15 +89,38 @@ def recognise(loss: TokenLoss, batch: TokenBatch, method: str, dtype: torch.dtyp
     """
     loss.required_context(batch)
     errors: list[Exception] = []
+    tokens_fit: bool | None = None
     for sample, whole_only in _samples(batch, dtype):
         if whole_only and errors and isinstance(errors[0].__cause__, _HOPELESS):
             break  # before the whole batch is spent on it
         trial = _try_layouts(loss, sample, errors)
+        if trial is not None and trial.loss.layout == "token" != loss.layout:
+            tokens_fit = tokens_fit if tokens_fit is not None else not _fits_the_batch_only(loss, batch)
+            trial = trial if tokens_fit else None
         if trial is not None:
             found, reason, random = _settle_method(trial, sample, method)
             scalar = trial.value.numel() == 1 < len(sample)
             return Recognised(trial.loss, found, scalar, random, reason, sample, trial.gradient, whole_only)
     raise _most_telling(errors)
+
+
+def _fits_the_batch_only(loss: TokenLoss, batch: TokenBatch) -> bool:
+    """Whether a loss that took no sample takes the whole batch: one closed over a teacher [N, V], which one token broadcasts with.
+
+    Only shapes are propagated, nothing is computed.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if len(batch) == 1:
+        return False
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fields = {name: mode.from_tensor(value) for name, value in _tensors(batch).items()}
+            fake = TokenBatch._trusted(fields)
+            _check_shape(loss, replace(loss, layout="flat")(fake.logits, fake), len(batch))
+    except Exception:  # whatever it raises on the batch, it is no loss of the batch
+        return False
+    return True
 
 
 def _samples(batch: TokenBatch, dtype: torch.dtype) -> Iterator[tuple[TokenBatch, bool]]:
@@ -115,7 +138,10 @@ def _samples(batch: TokenBatch, dtype: torch.dtype) -> Iterator[tuple[TokenBatch
 def _try_layouts(loss: TokenLoss, sample: TokenBatch, errors: list[Exception]) -> _Trial | None:
     """The first layout that gives a scalar or a value a token, with labels where they belong."""
     undecided: _Trial | None = None
+    flat_runs = False
     for layout in _candidates(loss):
+        if layout == "token" and flat_runs:
+            continue  # it takes rows of tokens, though maybe shifted
         candidate = replace(loss, layout=layout)
         try:
             trial = _try(candidate, sample)
@@ -125,6 +151,7 @@ def _try_layouts(loss: TokenLoss, sample: TokenBatch, errors: list[Exception]) -
         except Exception as error:
             errors.append(error)
             continue
+        flat_runs = flat_runs or layout == "flat"
         aligned = True if layout == "token" else is_aligned(trial.loss, sample, trial.gradient)
         if aligned:
             return trial

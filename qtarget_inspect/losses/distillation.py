@@ -1,11 +1,10 @@
 """Cross-entropy to a teacher: KD, hybrid KD."""
 
-from torch import Tensor
-
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 from qtarget_inspect.losses.terms import cross_entropy, kl_to, negative_log_likelihood
 
 
-def kd(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+def kd(logits: Rows, labels: Labels, teacher_logits: Rows, *, temperature: float = 1.0) -> PerToken:
     """Knowledge distillation: L = tau^2 CE(teacher^(1/tau), p^(1/tau)). The labels are not used (arXiv 1503.02531).
 
     At temperature 1 the target is the teacher; at others Q = p - tau (p^(1/tau)/Z - teacher^(1/tau)/Z) and no
@@ -29,7 +28,7 @@ def kd(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, temperature: f
     return temperature**2 * cross_entropy(target, logits / temperature)
 
 
-def kd_hybrid(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, kd_weight: float = 0.5) -> Tensor:
+def kd_hybrid(logits: Rows, labels: Labels, teacher_logits: Rows, *, kd_weight: float = 0.5) -> PerToken:
     """Hybrid distillation: L = (1-l) CE(onehot(y), p) + l KL(teacher || p), at temperature 1.
 
     Args:

@@ -1,11 +1,10 @@
 """Likelihood against the model's own tempered distribution: GEM."""
 
-from torch import Tensor
-
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 from qtarget_inspect.losses.terms import cross_entropy, negative_log_likelihood
 
 
-def gem(logits: Tensor, labels: Tensor, *, beta: float = 0.7) -> Tensor:
+def gem(logits: Rows, labels: Labels, *, beta: float = 0.7) -> PerToken:
     """GEM: L = CE(onehot(y), p) - CE(sg q, p), q proportional to p^(1/b) (arXiv 2408.16673).
 
     The two pulls cancel in total, so Q = onehot(y) + p - q has negative mass. The released script weights the pairs by

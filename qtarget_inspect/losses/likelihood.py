@@ -1,12 +1,12 @@
 """Maximum likelihood and its smoothed label: SFT, label smoothing."""
 
 import torch
-from torch import Tensor
 
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 from qtarget_inspect.losses.terms import cross_entropy, negative_log_likelihood
 
 
-def sft(logits: Tensor, labels: Tensor) -> Tensor:
+def sft(logits: Rows, labels: Labels) -> PerToken:
     """Cross-entropy to the observed token: L = -log p_y.
 
     Args:
@@ -24,7 +24,7 @@ def sft(logits: Tensor, labels: Tensor) -> Tensor:
     return negative_log_likelihood(logits, labels)
 
 
-def label_smoothing(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.1) -> Tensor:
+def label_smoothing(logits: Rows, labels: Labels, *, label_smoothing: float = 0.1) -> PerToken:
     """Cross-entropy to a smoothed label: L = (1-l) CE(onehot(y), p) + l CE(uniform, p).
 
     The uniform covers the whole vocabulary, the label included, as in torch; at l = 0 it is SFT (arXiv 1512.00567).

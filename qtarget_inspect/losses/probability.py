@@ -1,11 +1,10 @@
 """Losses in the probability itself, without a stop-gradient: p-loss, beyond-log."""
 
-from torch import Tensor
-
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 from qtarget_inspect.losses.terms import negative_log_likelihood
 
 
-def p_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def p_loss(logits: Rows, labels: Labels) -> PerToken:
     """Expected error: L = -p_y. The gradient is DFT's, p_y (p - onehot(y)), without a stop-gradient.
 
     Args:
@@ -23,7 +22,7 @@ def p_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return -(-negative_log_likelihood(logits, labels)).exp()
 
 
-def beyond_log(logits: Tensor, labels: Tensor, *, alpha: float = 10.0) -> Tensor:
+def beyond_log(logits: Rows, labels: Labels, *, alpha: float = 10.0) -> PerToken:
     """Power family beyond the logarithm: L = (1 - p_y^a) / a (arXiv 2510.00526).
 
     The gradient is p_y^a (p - onehot(y)). a = 1 is the p-loss, a -> 0 is SFT, a < 0 trusts unlikely labels by more than

@@ -1,15 +1,15 @@
 """Clipped importance ratio of the label: Proximal SFT."""
 
 import torch
-from torch import Tensor
 
 from qtarget_inspect.core.numerics import label_log_prob
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 from qtarget_inspect.losses.terms import negative_log_likelihood
 
 
 def psft(
-    logits: Tensor, labels: Tensor, old_logits: Tensor, *, epsilon: float = 0.2, epsilon_high: float = 0.28
-) -> Tensor:
+    logits: Rows, labels: Labels, old_logits: Rows, *, epsilon: float = 0.2, epsilon_high: float = 0.28
+) -> PerToken:
     """Proximal SFT: L = -min(r, clip(r, 1-e, 1+e_high)), r = p_y / old_y (arXiv 2508.17784).
 
     With an advantage of 1 the lower clip never acts: the minimum is r itself below 1 + e_high, a constant above.
@@ -32,5 +32,7 @@ def psft(
     """
     log_old = label_log_prob(old_logits.log_softmax(-1), labels)
     nll = negative_log_likelihood(logits, labels)
-    ratio = torch.where(torch.isinf(nll), float("-inf"), -nll - log_old).exp()  # an impossible label has ratio 0, not 0/0
+    ratio = torch.where(
+        torch.isinf(nll), float("-inf"), -nll - log_old
+    ).exp()  # an impossible label has ratio 0, not 0/0
     return -torch.minimum(ratio, ratio.clamp(1 - epsilon, 1 + epsilon_high))

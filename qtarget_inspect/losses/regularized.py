@@ -1,12 +1,11 @@
 """Likelihood with a forward KL to a reference: SFT + KL, ASFT."""
 
-from torch import Tensor
-
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 from qtarget_inspect.losses.reweighted import dft
 from qtarget_inspect.losses.terms import kl_to, negative_log_likelihood
 
 
-def sft_kl(logits: Tensor, labels: Tensor, reference_logits: Tensor, *, kl_weight: float = 0.1) -> Tensor:
+def sft_kl(logits: Rows, labels: Labels, reference_logits: Rows, *, kl_weight: float = 0.1) -> PerToken:
     """SFT with a forward KL to a reference: L = -log p_y + l KL(ref || p).
 
     Args:
@@ -27,7 +26,7 @@ def sft_kl(logits: Tensor, labels: Tensor, reference_logits: Tensor, *, kl_weigh
     return negative_log_likelihood(logits, labels) + kl_weight * kl_to(reference_logits.log_softmax(-1), logits)
 
 
-def asft(logits: Tensor, labels: Tensor, reference_logits: Tensor, *, kl_weight: float = 0.05) -> Tensor:
+def asft(logits: Rows, labels: Labels, reference_logits: Rows, *, kl_weight: float = 0.05) -> PerToken:
     """Anchored SFT: L = -sg[p_y] log p_y + l KL(ref || p) (arXiv 2509.23753).
 
     The paper uses l = 0.05, its code 0.1. Another paper calls the term reverse KL where its code computes the forward

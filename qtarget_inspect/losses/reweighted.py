@@ -3,14 +3,14 @@
 import math
 
 import torch
-from torch import Tensor
 
 from qtarget_inspect.core.numerics import label_log_prob, top_k_entropy
+from qtarget_inspect.core.shapes import Ids, Labels, Mask, PerToken, Rows
 from qtarget_inspect.core.state import sequence_mean
 from qtarget_inspect.losses.terms import negative_log_likelihood, weighted_likelihood
 
 
-def dft(logits: Tensor, labels: Tensor) -> Tensor:
+def dft(logits: Rows, labels: Labels) -> PerToken:
     """Dynamic fine-tuning: L = -sg[p_y] log p_y (arXiv 2508.05629).
 
     The stop-gradient does the work; `p_loss` reaches the same gradient without one.
@@ -31,7 +31,7 @@ def dft(logits: Tensor, labels: Tensor) -> Tensor:
     return weighted_likelihood((-nll).exp(), nll)
 
 
-def profit(logits: Tensor, labels: Tensor, *, threshold: float = 0.1) -> Tensor:
+def profit(logits: Rows, labels: Labels, *, threshold: float = 0.1) -> PerToken:
     """ProFiT: L = -1[sg p_y > t] log p_y; tokens at or below the threshold are dropped (arXiv 2601.09195).
 
     The gradient is piecewise: it says nothing about which side a token would be on after a step.
@@ -53,7 +53,7 @@ def profit(logits: Tensor, labels: Tensor, *, threshold: float = 0.1) -> Tensor:
     return weighted_likelihood(((-nll).exp() > threshold).to(nll.dtype), nll)
 
 
-def eaft(logits: Tensor, labels: Tensor, *, top_k: int = 20) -> Tensor:
+def eaft(logits: Rows, labels: Labels, *, top_k: int = 20) -> PerToken:
     """Entropy-adaptive fine-tuning: L = -sg[H_k / ln k] log p_y (arXiv 2601.02151).
 
     H_k is the entropy of the renormalised top k of p. k is cut to V, and the divisor with it, so that the weight stays
@@ -78,8 +78,8 @@ def eaft(logits: Tensor, labels: Tensor, *, top_k: int = 20) -> Tensor:
 
 
 def iw_sft(
-    logits: Tensor, labels: Tensor, reference_logits: Tensor, sequence_ids: Tensor, *, maximum: float = 16.0
-) -> Tensor:
+    logits: Rows, labels: Labels, reference_logits: Rows, sequence_ids: Ids, *, maximum: float = 16.0
+) -> PerToken:
     """Importance-weighted SFT: L = -w(tau) log p_y (arXiv 2507.12856).
 
         w(tau) = clip(exp(mean_t log(p_y / ref_y)), 0, maximum)
@@ -110,7 +110,7 @@ def iw_sft(
     return weighted_likelihood(weight, nll)
 
 
-def cft(logits: Tensor, labels: Tensor, critical: Tensor) -> Tensor:
+def cft(logits: Rows, labels: Labels, critical: Mask) -> PerToken:
     """Critical-token fine-tuning: L = -c_t log p_y, c_t = 1 on critical tokens (arXiv 2510.10974).
 
     Which tokens are critical comes from outside (counterfactual decoding in the paper).

@@ -1,12 +1,11 @@
 """Cross-entropy to a designed target: Target-SFT."""
 
-from torch import Tensor
-
 from qtarget_inspect.core.numerics import one_hot
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 from qtarget_inspect.losses.terms import cross_entropy, negative_log_likelihood
 
 
-def target_sft(logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, eta: float = 0.5) -> Tensor:
+def target_sft(logits: Rows, labels: Labels, teacher_logits: Rows, *, eta: float = 0.5) -> PerToken:
     """Target-SFT: L = CE(sg Q, p) (arXiv 2606.11189).
 
         Q = p_y onehot(y) + (1 - p_y) r,    r proportional to p^(1-h) teacher^h

@@ -1,12 +1,12 @@
 """Terms that several losses share: weighted likelihood, cross-entropy to a distribution, KL. Safe at logits of -inf."""
 
 import torch
-from torch import Tensor
 
 from qtarget_inspect.core.numerics import expectation, label_log_prob
+from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 
 
-def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+def negative_log_likelihood(logits: Rows, labels: Labels) -> PerToken:
     """-log p_y.
 
     Args:
@@ -19,7 +19,7 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
     return -label_log_prob(logits.log_softmax(-1), labels)
 
 
-def weighted_likelihood(weight: Tensor, nll: Tensor) -> Tensor:
+def weighted_likelihood(weight: PerToken, nll: PerToken) -> PerToken:
     """-sg[weight] log p_y, with 0 * inf = 0.
 
     Args:
@@ -33,7 +33,7 @@ def weighted_likelihood(weight: Tensor, nll: Tensor) -> Tensor:
     return weight * torch.where(weight == 0, 0.0, nll)
 
 
-def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
+def cross_entropy(target: Rows, logits: Rows) -> PerToken:
     """CE(b, p) = -sum_k b_k log p_k.
 
     Args:
@@ -46,7 +46,7 @@ def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
     return -expectation(target, logits.log_softmax(-1))
 
 
-def kl_to(log_target: Tensor, logits: Tensor) -> Tensor:
+def kl_to(log_target: Rows, logits: Rows) -> PerToken:
     """Forward KL(b || p) = sum_k b_k (log b_k - log p_k).
 
     Args:

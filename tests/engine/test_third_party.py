@@ -23,8 +23,9 @@ CROSS_ENTROPIES = {
     "checkpointing": (styles.checkpointed, "autograd"),
     "re-entrant checkpointing": (styles.checkpointed_reentrant, "autograd"),
     "saved-tensor hooks": (styles.saved_tensor_hooks, "autograd"),
-    "requires_grad looked at": (styles.looks_at_requires_grad, "autograd"),
-    "hooked logits": (styles.hooks_its_logits, "autograd"),
+    "requires_grad looked at": (styles.looks_at_requires_grad, "torch.func"),
+    "hooked logits": (styles.hooks_its_logits, None),
+    "another gradient under torch.func": (styles.knows_torch_func, "autograd"),
     ".item()": (styles.item_branch, "torch.func"),
     "boolean mask": (styles.boolean_mask, "torch.func"),
     "masked write": (styles.masked_write, "torch.func"),
@@ -117,7 +118,7 @@ def test_a_refused_torch_func_is_named(plain):
     with pytest.raises(qt.LossError, match=r"torch.func.*method='auto'"):
         qt.invert(styles.legacy_function, plain, method="torch.func")
     with pytest.raises(qt.LossError, match=r"another gradient under torch.func.*method='auto'"):
-        qt.invert(styles.hooks_its_logits, plain, method="torch.func")
+        qt.invert(styles.knows_torch_func, plain, method="torch.func")
 
 
 def test_vmap_that_cannot_follow_says_so(plain):
@@ -153,6 +154,8 @@ def test_a_write_that_only_happens_later_is_refused(batch):
         return F.cross_entropy(logits, labels, reduction="none")
 
     with pytest.raises(qt.LossError, match=r"wrote into teacher_logits of your batch; clone it"):
+        qt.invert(late, batch, method="autograd")
+    with pytest.raises(qt.LossError, match=r"late raised .* mutate a captured Tensor"):
         qt.invert(late, batch)
 
 

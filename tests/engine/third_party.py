@@ -93,6 +93,12 @@ def hooks_its_logits(logits, labels):
     return -2 * _label_log_p(doubled, labels)
 
 
+def knows_torch_func(logits, labels):
+    """The violator: it differs under torch.func."""
+    wrapped = torch._C._functorch.is_gradtrackingtensor(logits)
+    return -_label_log_p(logits, labels) * (0.5 if wrapped else 1.0)
+
+
 def item_branch(logits, labels):
     loss = -_label_log_p(logits, labels).mean()
     if loss.item() > 1e6:
@@ -130,9 +136,7 @@ def writes_to_labels(logits, labels):
     keep = labels != IGNORED
     labels[~keep] = 0
     labels += 0
-    loss = F.cross_entropy(logits, labels, reduction="none")
-    labels.fill_(0)
-    return loss * keep
+    return F.cross_entropy(logits, labels, reduction="none") * keep
 
 
 def writes_to_loss(logits, labels):
