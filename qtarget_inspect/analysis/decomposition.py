@@ -65,7 +65,8 @@ class Decomposition:
     def __repr__(self) -> str:
         """Gauge and reading stand beside every gamma."""
         finite = self.gamma[torch.isfinite(self.gamma)]
-        span = f"{float(finite.min()):.4g} to {float(finite.max()):.4g}" if finite.numel() else "undefined"
+        low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (torch.nan, torch.nan)
+        span = "undefined" if not finite.numel() else f"{low:.4g}" if high - low < 1e-9 else f"{low:.4g} to {high:.4g}"
         return (
             f"Decomposition({self.target.loss}, gamma {span}, {self.gauge} gauge, {self.reading} reading, "
             f"pulls {self.source}, unexplained up to {float(self.unexplained.max()):.1e})"

@@ -55,7 +55,7 @@ def compare(
     if wanted is not None:
         put_table(frame if wanted in FULL else comparison_view(frame), wanted, out)
         return
-    print_table(comparison_view(frame))
+    print_table(comparison_view(frame), optional=("signed", "gamma 5-50-95 %"))
     first = frame.iloc[0]
     say(f"\nMeans of {first['tokens']} tokens [95 % bootstrap intervals over {first['resampled']}]: {where}.")
     if bool((frame["kl_defined"] < 1).any()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from textwrap import wrap
@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
     from rich.text import Text
+
+
+FOLDED = 22
+"""A cell on a terminal is folded to this many letters before a column is left out."""
 
 
 def on_terminal() -> bool:
@@ -42,15 +46,16 @@ def heading(text: str) -> None:
         say(f"\n{text}\n{'-' * len(text)}")
 
 
-def print_table(frame: pd.DataFrame, *, widest: int | None = None) -> None:
-    """Print a table: folded to the window on a terminal, never cut in a pipe.
+def print_table(frame: pd.DataFrame, *, optional: Sequence[str] = (), widest: int | None = None) -> None:
+    """Print a table: folded to the window on a terminal, whole in a pipe.
 
     Args:
         frame: cells as text.
+        optional: columns that a narrow window does without, the most dispensable first.
         widest: letters at which cells are folded in a pipe; by default each row is one line.
     """
     if on_terminal():
-        _rich_table(frame)
+        _rich_table(frame, optional)
     else:
         say(aligned(frame, widest=widest))
 
@@ -97,17 +102,31 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-def _rich_table(frame: pd.DataFrame) -> None:
+def _rich_table(frame: pd.DataFrame, optional: Sequence[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for number, name in enumerate(frame.columns):
-        table.add_column(str(name), overflow="fold", no_wrap=number == 0)
-    for row in frame.astype(str).values.tolist():
+    console = Console(highlight=False)
+    left_out = [name for name in optional if name in frame.columns]
+    while left_out and _comfortable_width(frame.drop(columns=left_out[:-1])) <= console.width:
+        left_out.pop()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    kept = frame.drop(columns=left_out).astype(str)
+    for number, name in enumerate(kept.columns):
+        longest_word = max(len(word) for cell in [name, *kept[name]] for word in cell.split() or [""])
+        table.add_column(name, overflow="fold", no_wrap=number == 0, min_width=min(longest_word, FOLDED))
+    for row in kept.values.tolist():
         table.add_row(*(_tinted(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console.print(table)
+    if left_out:
+        console.print(f"not shown in a window of this width: {', '.join(left_out)}", style="dim", markup=False)
+
+
+def _comfortable_width(frame: pd.DataFrame) -> int:
+    """Width at which no cell has to be folded below `FOLDED` letters."""
+    widths = [max(map(len, [str(name), *frame[name].astype(str)])) for name in frame.columns]
+    return sum(min(width, FOLDED) + 2 for width in widths)
 
 
 def _tinted(cell: str) -> Text:

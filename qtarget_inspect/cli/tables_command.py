@@ -75,7 +75,8 @@ def show_unification_table(frame: pd.DataFrame, *, hidden: Sequence[str] = (), w
     from qtarget_inspect.tables.unification import verdict
     from qtarget_inspect.tables.writers import display_table
 
-    print_table(display_table(frame).drop(columns=list(hidden), errors="ignore"), widest=widest)
+    shown = display_table(frame).drop(columns=list(hidden), errors="ignore")
+    print_table(shown, optional=("gamma range", "category"), widest=widest)
     say()
     failed = frame[frame["holds"] == False]  # noqa: E712  # None is neither
     for row in failed.to_dict("records"):

@@ -38,6 +38,6 @@ def variants(format: options.Format = None, out: options.Out = None) -> None:
     if wanted is not None:
         put_table(frame, wanted, out)
         return
-    print_table(frame)
+    print_table(frame, optional=("reference", "category"))
     if on_terminal():
         say('\nParameters are set in parentheses, e.g. "asft(kl_weight=0.1)".')

@@ -102,7 +102,8 @@ def gradient_alone(loss: TokenLoss, token: TokenBatch, method: GradientMethod, d
         value, gradient = loss_and_gradient(loss, token.logits.to(dtype).clone(), token, method)
     except LossError:
         return torch.full((token.vocabulary,), torch.nan, dtype=dtype, device=token.logits.device)
-    return gradient[0] if value.numel() <= 2 else torch.full_like(gradient[0], torch.nan)
+    most = 2 if loss.layout == "causal" else 1
+    return gradient[0] if value.numel() <= most else torch.full_like(gradient[0], torch.nan)
 
 
 def study_rows(
