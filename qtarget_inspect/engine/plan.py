@@ -17,12 +17,15 @@ from qtarget_inspect.engine.carrying import carry_rows
 from qtarget_inspect.engine.gradients import loss_and_gradient, own_random_numbers
 from qtarget_inspect.engine.recognition import Recognised, recognise
 from qtarget_inspect.engine.reduction import (
+    LEAK,
     TOLERANCE,
     UNKNOWN,
     Reduction,
     Study,
     coupling_of,
     declared_reduction,
+    leak_message,
+    leaks,
     mean_over,
     study_rows,
 )
@@ -165,6 +168,8 @@ def _study_sample(found: Recognised) -> Study:
 
 def _plan_vector(plan: Plan, study: Study) -> Plan:
     coupled = coupling_of(study)
+    if coupled is not None and leaks(plan.loss, plan.found.sample):
+        coupled = LEAK
     return replace(plan, coupled=coupled, law="alike" if coupled is None else None)
 
 
@@ -176,6 +181,10 @@ def _plan_scalar(plan: Plan, study: Study, tokens: int) -> Plan:
         law = "alike"
     elif study.all_near(1 / len(sample)):
         law = "mean"
+    if law is None and leaks(plan.loss, sample):
+        if plan.declared == "auto":
+            raise ReductionError(leak_message(plan.loss, tokens))
+        return replace(plan, coupled=LEAK)
     if plan.declared != "auto":
         return replace(plan, law=law)
     items = fixed_number_of_items(plan.loss)

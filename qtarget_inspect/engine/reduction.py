@@ -18,9 +18,10 @@ TOLERANCE = 1e-4
 NOISE = 1e-6
 """Absolute noise of a gradient's entries, as a share of the largest gradient around."""
 
-LEAK = "gradient leaks between tokens: a token's gradient points elsewhere in the batch than alone"
+LEAK = "gradient leaks between tokens: a token's logits are trained by the losses of others"
 SELECTION = "which tokens count depends on the batch"
 DETACHED_WEIGHT = "a detached weight that depends on other tokens of the batch: sizes change, directions do not"
+SCALED = "every token is scaled by a number that depends on the batch"
 UNKNOWN = "unknown: it cannot be called on one token alone"
 
 
@@ -184,11 +185,7 @@ def undo(study: Study, loss: TokenLoss, batch: TokenBatch) -> tuple[Reduction, s
             )
         return Reduction("sum", "sum (no token studied has a gradient; nothing to undo)"), None
     if bool(study.bent.any()):
-        raise ReductionError(
-            f"{loss.name}: the gradient of a token points elsewhere in the batch than alone (tokens "
-            f"{study.rows[study.bent].tolist()[:5]}), so it leaks between tokens (an undetached weight or normaliser?) and the "
-            f"reduction cannot be read off. Detach what couples the tokens, or declare the reduction. {_how_to_declare(tokens)}"
-        )
+        raise ReductionError(leak_message(loss, tokens))
     found = _constant_factor(study, tokens)
     if found is not None:
         return found, SELECTION if bool(study.lost.any()) else None
@@ -201,6 +198,47 @@ def undo(study: Study, loss: TokenLoss, batch: TokenBatch) -> tuple[Reduction, s
         "one constant factor nor a coupling that can be named (means per sequence, weights that sum to one). Declare what was "
         f"done to the per-token losses. {_how_to_declare(tokens)}"
     )
+
+
+def leak_message(loss: TokenLoss, tokens: int) -> str:
+    """What to say of a scalar whose gradient leaks between tokens.
+
+    Args:
+        loss: the loss.
+        tokens: N.
+
+    Returns:
+        The message.
+    """
+    return (
+        f"{loss.name}: gradient leaks between tokens (an undetached weight or normaliser?): a token's logits are trained by the "
+        "losses of others, so the reduction cannot be read off. Detach what couples the tokens, or declare the reduction. "
+        f"{_how_to_declare(tokens)}"
+    )
+
+
+def leaks(loss: TokenLoss, sample: TokenBatch) -> bool:
+    """Whether one token's logits change the gradient of another's, other than through detached weights.
+
+    The mixed second derivative d2L / dz_i dz_j is zero for tokens that are apart, and for those coupled by a detached weight only.
+
+    Args:
+        loss: the loss, its layout known.
+        sample: a few tokens.
+
+    Returns:
+        True where it is not zero; False where it is, or cannot be had.
+    """
+    try:
+        with torch.enable_grad():
+            z = sample.logits.clone().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(loss(z, sample).sum(), z, create_graph=True)
+            probe = torch.linspace(-1, 1, z.shape[1], dtype=z.dtype, device=z.device)
+            (mixed,) = torch.autograd.grad((gradient[0] * probe).sum(), z)
+    except Exception:  # a gradient that cannot be differentiated again tells nothing
+        return False
+    size = mixed.abs().amax(-1)
+    return bool((size[1:] > 1e-6 * size.max()).any())
 
 
 def _how_to_declare(tokens: int) -> str:
@@ -252,7 +290,7 @@ def coupling_of(study: Study, expected: float = 1.0) -> str | None:
     if study.near(expected):
         return None
     if study.near(study.surest) and ratios.numel() > 1:
-        return f"every token is scaled by {study.surest:.4g} in this batch: a number that depends on the batch"
+        return SCALED
     return DETACHED_WEIGHT
 
 
