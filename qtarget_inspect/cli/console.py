@@ -113,9 +113,10 @@ def _rich_table(frame: pd.DataFrame, optional: Sequence[str]) -> None:
         left_out.pop()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     kept = frame.drop(columns=left_out).astype(str)
-    for number, name in enumerate(kept.columns):
-        longest_word = max(len(word) for cell in [name, *kept[name]] for word in cell.split() or [""])
-        table.add_column(name, overflow="fold", no_wrap=number == 0, min_width=min(longest_word, FOLDED))
+    words = [max(len(word) for cell in [name, *kept[name]] for word in cell.split() or [""]) for name in kept.columns]
+    roomy = sum(word + 1 for word in words) < console.width  # else words are broken, rather than columns cut off
+    for number, (name, word) in enumerate(zip(kept.columns, words, strict=True)):
+        table.add_column(name, overflow="fold", no_wrap=roomy and number == 0, min_width=word if roomy else None)
     for row in kept.values.tolist():
         table.add_row(*(_tinted(cell) for cell in row))
     console.print(table)

@@ -27,6 +27,7 @@ _LATEX_SPECIAL = {
     "<": r"\ensuremath{<}",
     ">": r"\ensuremath{>}",
     "|": r"\ensuremath{|}",
+    "‖": r"\ensuremath{\|}",
 }
 
 
@@ -133,11 +134,10 @@ def _comparison_row(row: dict[str, Any]) -> dict[str, str]:
     """Means with their intervals; a mean over part of the tokens says over which share."""
 
     def interval(name: str, share: str | None = None) -> str:
-        text = show(row[name])
-        if text == "-":
+        mean, low, high = (row[name + end] for end in ("", "_low", "_high"))
+        if math.isnan(mean):
             return "undefined"
-        if row[f"{name}_low"] != row[f"{name}_high"] and not math.isnan(row[f"{name}_low"]):
-            text += f" [{show(row[f'{name}_low'])}, {show(row[f'{name}_high'])}]"
+        text = f"{mean:.3g}" if low == high or math.isnan(low) else f"{mean:.3g} [{low:.3g}, {high:.3g}]"
         if share is not None and row[share] < 1:
             text += f" on {100 * row[share]:.0f} %"
         return text
@@ -228,22 +228,37 @@ def _json(frame: pd.DataFrame) -> str:
 
 
 def _latex(frame: pd.DataFrame) -> str:
-    """A booktabs tabular; formulas of the unification table come from the variants' own LaTeX."""
+    """A booktabs tabular; the unification table has its formulas and footnotes in LaTeX."""
     table = display_table(frame).map(escape_latex)
     table.columns = [escape_latex(str(name)) for name in table.columns]
+    notes: list[str] = []
     if "claimed_gamma" in frame.columns:
-        formulas = frame.attrs.get("latex", {})
-        loss = []
-        for index, method in zip(table.index, frame["method"], strict=True):
-            formula = formulas.get(method, {})
-            loss.append(_mathematics(formula.get("loss", "-")))
-            for column in ("gamma", "residual"):
-                if f"claimed_{column}" in formula and "found" not in table.loc[index, column]:
-                    table.loc[index, column] = _mathematics(formula[f"claimed_{column}"])
-        table.insert(1, "loss", loss)
-        table = table.drop(columns=["category", "gamma range"])
-        table = table.rename(columns={"gamma": r"$\gamma$", "Q a distribution": "$Q$ a distribution"})
-    return table.style.hide(axis="index").to_latex(hrules=True, column_format="l" * len(table.columns))
+        table, notes = _latex_unification(frame, table)
+    body = table.style.hide(axis="index").to_latex(hrules=True, column_format="l" * len(table.columns))
+    return body + "".join(f"\n\\par\\smallskip\\noindent{{\\footnotesize {note}}}\n" for note in notes)
+
+
+def _latex_unification(frame: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Formulas instead of plain text; what inversion finds where a claim fails goes into a footnote."""
+    formulas, found = frame.attrs.get("latex", {}), frame.attrs.get("found", {})
+    loss, notes = [], []
+    for index, method in zip(table.index, frame["method"], strict=True):
+        formula = formulas.get(method, {})
+        loss.append(_mathematics(formula.get("loss", "-")))
+        for column in ("gamma", "residual"):
+            if f"claimed_{column}" in formula:
+                mark = r"$^\dagger$" if method in found else ""
+                table.loc[index, column] = _mathematics(formula[f"claimed_{column}"]) + mark
+        if method in found:
+            words = {name: escape_latex(text) for name, text in found[method].items()}
+            notes.append(
+                rf"$^\dagger$ {escape_latex(method)}: the claim does not hold; "
+                rf"inversion finds $\gamma$ = {words['gamma']}, "
+                f"residual = {words['residual']} (unit gauge)."
+            )
+    table.insert(1, "loss", loss)
+    table = table.drop(columns=["category", "gamma range"])
+    return table.rename(columns={"gamma": r"$\gamma$", "Q a distribution": "$Q$ a distribution"}), notes
 
 
 def _mathematics(formula: str) -> str:

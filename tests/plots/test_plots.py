@@ -1,0 +1,193 @@
+"""Plots: what is drawn, from which numbers; never the pixels."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from qtarget_inspect.plots import CATEGORY_COLOURS, plot_target, plot_tokens, save_figure, solution_figure
+from qtarget_inspect.plots.style import colour_of, figure_style
+from qtarget_inspect.plots.token_strip import LABEL_COLUMNS, MARKERS
+
+METHODS = {"SFT": "one-hot", "DFT": "label trust", "GEM": "residual distribution"}
+
+
+@pytest.fixture
+def ax():
+    return Figure().add_subplot()
+
+
+@pytest.fixture
+def records():
+    texts = ["She", "·has", "·12", "·apples", ".", "⏎"]
+    rows = []
+    for method in METHODS:
+        for position, text in enumerate(texts, 1):
+            gamma = {"SFT": 1.0, "DFT": position / 10, "GEM": np.nan if position == 2 else 1.0}[method]
+            telling = {2: "rescue", 5: "signed"}.get(position, "")
+            p_label = [0.001, 0.2, 0.3, 0.4, 0.5, 0.999][position - 1]
+            rows.append(
+                {"position": position, "token": text, "p_label": p_label, "method": method, "gamma": gamma}
+                | {"telling": telling, "category": METHODS[method]}
+            )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def targets():
+    rows = []
+    for method, q in {"SFT": [1, 0, 0], "DFT": [0.5, 0.3, 0.2], "GEM": [1.1, -0.25, 0.15]}.items():
+        for entry in range(3):
+            rows.append(
+                {"position": 2, "method": method, "category": METHODS[method], "gauge": "unit", "gamma": 1.0}
+                | {"token": f"t{entry}", "is_label": entry == 0, "p": [0.3, 0.5, 0.2][entry], "q": q[entry]}
+            )
+    return pd.DataFrame(rows)
+
+
+def texts_of(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_tokens_are_tinted_by_gamma(ax, records):
+    assert plot_tokens(records, ax=ax) is ax
+    (cells,) = ax.collections
+    values = cells.get_array().reshape(6, 3)  # a token a row, a method a column
+    assert values[:, 0].tolist() == [1.0] * 6
+    assert values[:, 1].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert np.ma.getmaskarray(values)[:, 2].tolist() == [False, True, False, False, False, False]
+    assert (cells.norm.vmin, cells.norm.vmax) == (0, 1)
+
+
+def test_tokens_stand_in_reading_order_with_p_label(ax, records):
+    plot_tokens(records, ax=ax)
+    written = [text for text in texts_of(ax) if text in set(records.token)]
+    assert written == ["She", "·has", "·12", "·apples", ".", "⏎"]
+    assert [text for text in texts_of(ax) if text[0] in "<>." and text[1:]] == [
+        "<.01",
+        ".20",
+        ".30",
+        ".40",
+        ".50",
+        ">.99",
+    ]
+    assert texts_of(ax).count("×") == 1, "a cell without gamma is crossed"
+
+
+def test_methods_have_the_colour_of_their_category(ax, records):
+    plot_tokens(records, ax=ax)
+    colours = {text.get_text(): text.get_color() for text in ax.texts}
+    assert {name: colours[name] for name in METHODS} == {
+        name: CATEGORY_COLOURS[category] for name, category in METHODS.items()
+    }
+
+
+def test_telling_tokens_are_marked_by_shape(ax, records):
+    plot_tokens(records, ax=ax)
+    assert [line.get_marker() for line in ax.lines] == [MARKERS["rescue"], MARKERS["signed"]]
+    bold = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
+    assert bold == ["·has", "."]
+
+
+def test_lines_are_broken_where_they_are_full(ax, records):
+    plot_tokens(records, columns=16, ax=ax)
+    boxes = np.array([path.vertices for path in ax.collections[0].get_paths()])
+    assert boxes[..., 0].min() >= 0
+    assert boxes[..., 0].max() <= 16
+    assert texts_of(ax).count("SFT") == 2, "the names stand before each line"
+    assert ax.get_xlim() == (-LABEL_COLUMNS, 16)
+
+
+def test_a_token_wider_than_the_line_has_its_own(ax, records):
+    records.loc[records.position == 2, "token"] = "x" * 40
+    plot_tokens(records, columns=16, ax=ax)
+    assert "x" * 40 in texts_of(ax)
+
+
+def test_bars_are_p_and_q(ax, targets):
+    group = targets[targets.method == "DFT"]
+    assert plot_target(group, ax=ax) is ax
+    model, positive, negative = ax.containers
+    assert [bar.get_width() for bar in model] == [0.3, 0.5, 0.2]
+    assert [bar.get_width() for bar in positive] == [0.5, 0.3, 0.2]
+    assert [bar.get_width() for bar in negative] == [0, 0, 0]
+    assert to_rgb(positive[0].get_facecolor()) == to_rgb(CATEGORY_COLOURS["label trust"])
+    labels = ax.get_yticklabels()
+    assert [label.get_text() for label in labels] == ["t0", "t1", "t2"]
+    assert [label.get_weight() for label in labels] == ["bold", "normal", "normal"]
+    assert "DFT" in ax.get_title()
+    assert "unit" in ax.get_title(), "the gauge is named beside gamma"
+
+
+def test_negative_mass_is_visible(ax, targets):
+    plot_target(targets[targets.method == "GEM"], ax=ax)
+    _, positive, negative = ax.containers
+    assert [bar.get_width() for bar in negative] == [0, -0.25, 0]
+    assert positive[1].get_width() == 0
+    assert negative[1].get_hatch()
+    low, high = ax.get_xlim()
+    assert low < -0.25
+    assert high > 1.1
+
+
+def test_an_undefined_gamma_is_said(ax, targets):
+    plot_target(targets[targets.method == "SFT"].assign(gamma=np.nan), ax=ax)
+    assert "undefined" in ax.get_title()
+
+
+@pytest.mark.parametrize(("layout", "width"), [("slide", 8.0), ("column", 3.4)])
+def test_the_solution_figure_has_a_strip_and_a_panel_a_method(records, targets, layout, width):
+    figure = solution_figure(records, targets, layout=layout, caption="a model")
+    upper, lower, foot = figure.subfigs
+    assert figure.get_size_inches()[0] == width
+    assert len(upper.axes) == 2, "the strip and its colour bar"
+    shown = [ax for ax in lower.axes if ax.containers]
+    assert [ax.get_title().partition("\n")[0] for ax in shown] == list(METHODS)
+    assert len({ax.get_xlim() for ax in shown}) == 1, "the panels share their scale"
+    assert "·has" in lower.get_suptitle()
+    assert [text.get_text() for text in foot.texts] == ["a model"]
+    marks = [text.get_text() for text in upper.legends[0].get_texts()]
+    assert marks == ["rescue", "signed"]
+
+
+def test_figures_are_saved_with_fonts_that_embed(records, targets, tmp_path):
+    files = save_figure(solution_figure(records, targets), tmp_path / "figure")
+    assert [path.name for path in files] == ["figure.png", "figure.svg", "figure.pdf"]
+    document = files[2].read_bytes()
+    assert b"/FontFile2" in document
+    assert b"/Type3" not in document
+    assert "<text" not in files[1].read_text(), "letters are outlines"
+
+
+def test_the_same_figure_is_the_same_file(records, targets, tmp_path):
+    first, second = (
+        save_figure(solution_figure(records, targets), tmp_path / name, ["svg", "pdf"]) for name in ("a", "b")
+    )
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_the_style_ends_with_its_block():
+    before = mpl.rcParams["font.size"]
+    with figure_style(5.5):
+        assert mpl.rcParams["font.size"] == 5.5
+    assert mpl.rcParams["font.size"] == before
+
+
+def test_every_category_has_its_own_colour():
+    from qtarget_inspect.variants.variant import CATEGORIES
+
+    assert set(CATEGORIES) == set(CATEGORY_COLOURS)
+    assert len({colour_of(category) for category in CATEGORIES}) == len(CATEGORIES)
+
+
+def test_without_axes_a_figure_is_made(records, targets):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("Agg")
+    try:
+        assert plot_tokens(records).figure is plt.gcf()
+        assert plot_target(targets[targets.method == "SFT"]).figure is plt.gcf()
+    finally:
+        plt.close("all")
