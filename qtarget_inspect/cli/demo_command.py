@@ -104,9 +104,16 @@ def _figures(setting: Setting, records: pd.DataFrame, targets: pd.DataFrame, out
     with working("drawing"):
         from qtarget_inspect.plots import save_figure, solution_figure
 
-        caption = f"{setting.lm.name}, dequantised; {setting.problem.source}"
+        weights = setting.about["model"].removeprefix(f"{setting.lm.name}, ")
+        caption = f"{setting.lm.name} ({weights}) on {setting.problem.source}. {_gauges(records)}"
         for layout in ("slide", "column"):
             save_figure(solution_figure(records, targets, layout=layout, caption=caption), out / f"demo-{layout}")
+
+
+def _gauges(records: pd.DataFrame) -> str:
+    """Which gauge gamma and Q are in, by method."""
+    methods = records.groupby("gauge", sort=False)["method"].unique()
+    return "Gauges: " + "; ".join(f"{gauge} for {', '.join(names)}" for gauge, names in methods.items()) + "."
 
 
 def _foreign(setting: Setting) -> None:

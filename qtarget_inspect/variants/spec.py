@@ -58,14 +58,22 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     name, bracket, rest = spec.strip().partition("(")
     if not bracket:
         return name, {}
+    parameters = _keyword_values(f"f({rest}")
+    if parameters is None:
+        raise RegistryError(f"cannot read {spec!r}: write NAME(parameter=number, ...), e.g. 'asft(kl_weight=0.1)'.")
+    return name.strip(), parameters
+
+
+def _keyword_values(call_text: str) -> dict[str, Any] | None:
+    """The keyword arguments of a call written as text; None where it holds anything else than key=literal."""
     try:
-        call = ast.parse(f"f({rest}", mode="eval").body
-        pairs = call.keywords if isinstance(call, ast.Call) and not call.args else [ast.keyword()]
-        return name.strip(), {pair.arg.strip(): ast.literal_eval(pair.value) for pair in pairs}  # type: ignore[union-attr]
-    except (SyntaxError, ValueError, AttributeError) as error:  # AttributeError: a pair without a name, as in **{}
-        raise RegistryError(
-            f"cannot read {spec!r}: write NAME(parameter=number, ...), e.g. 'asft(kl_weight=0.1)'."
-        ) from error
+        call = ast.parse(call_text, mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            return None
+        pairs = [(word.arg, ast.literal_eval(word.value)) for word in call.keywords]
+    except (SyntaxError, ValueError):
+        return None
+    return None if any(key is None for key, _ in pairs) else {str(key): value for key, value in pairs}
 
 
 def load_from_file(spec: str) -> Callable[..., Any]:
