@@ -135,9 +135,7 @@ class Inspection:
     @cached_property
     def _values(self) -> dict[str, np.ndarray]:
         values = per_token_values(self.reading)
-        dependent = self.reading.flags.get(FLAG_DEPENDENT)
-        if dependent is not None and not bool(dependent.all()):  # there gamma is one of many
-            values["gamma"] = np.where(dependent.cpu().numpy(), np.nan, values["gamma"])
+        values["gamma"] = np.where(_determined(self.reading).cpu().numpy(), values["gamma"], np.nan)
         return values
 
     @property
@@ -165,7 +163,10 @@ class Inspection:
         return ", ".join(parts) if parts else "none: nothing moves"
 
     def _live_pulls(self) -> dict[str, torch.Tensor]:
-        return {n: w for n, w in self.reading.pulls.items() if bool((w.abs() > 10 * self._noise).any())}
+        """Pulls that are not zero, on the tokens where they are unique."""
+        unique = _determined(self.reading)
+        pulls = {name: weight[unique] for name, weight in self.reading.pulls.items()}
+        return {name: weight for name, weight in pulls.items() if bool((weight.abs() > 10 * self._noise).any())}
 
     def _facts(self) -> list[tuple[str, str]]:
         """Label and text of every line below the head."""
@@ -184,7 +185,7 @@ class Inspection:
     def _gamma_text(self) -> str:
         text = _span(self._finite_gamma) if self._finite_gamma.size else "undefined on every token"
         if self.variant is not None and self.variant.pulls is not None:
-            formula = pulls_in_words(self.variant.pulls, self.reading.gauge)[0]
+            formula = pulls_in_words(self.variant.pulls, self.reading.gauge, self.reading.total_pull)[0]
             text = text if formula == text else f"{formula}   ({text})"
         undefined = len(self._values["gamma"]) - self._finite_gamma.size
         return text + (f"; undetermined on {undefined} tokens" if undefined and self._finite_gamma.size else "")
@@ -192,14 +193,14 @@ class Inspection:
     def _curve_text(self) -> str:
         table = self.table()
         picked = table[table["gamma_mean"].notna()]
-        if picked.empty or picked["gamma_max"].max() - picked["gamma_min"].min() <= self._noise:
+        if picked.empty or picked["gamma_max"].max() - picked["gamma_min"].min() <= 1e-6:
             return "the same at every p_y"
-        bins = [f"<{row.p_y_to:g}: {row.gamma_mean:.3g}" for row in picked.itertuples(index=False)]
-        return "mean gamma where p_y is  " + "  ".join(bins)
+        bins = [f"<{row.p_y_to:g}: {row.gamma_mean:.2g}" for row in picked.itertuples(index=False)]
+        return "mean gamma at p_y " + "  ".join(bins)
 
     def _residual_text(self) -> str:
         if self.variant is not None and self.variant.pulls is not None:
-            text = pulls_in_words(self.variant.pulls, self.reading.gauge)[1]
+            text = pulls_in_words(self.variant.pulls, self.reading.gauge, self.reading.total_pull)[1]
         else:
             others = [name for name in self._live_pulls() if name != LABEL]
             if self._explained > 1e3 * self._noise:
@@ -207,7 +208,7 @@ class Inspection:
             elif not others:
                 text = "the model itself: nothing but the label is pulled to"
             else:
-                text = f"{'' if self.reading.gauge == 'normalized' else 'mix of the model and '}{', '.join(others)}"
+                text = self._mixture(others)
         full = self.reading.flags.get(FLAG_FULL_TRUST)
         if full is None:
             return text
@@ -218,8 +219,15 @@ class Inspection:
             )
         return f"{text}   (none where gamma is 1, {100 * float(full.double().mean()):.0f} % of tokens)"
 
+    def _mixture(self, others: list[str]) -> str:
+        """The residual of a fit: the pulls besides the label's, and the model where it has a share."""
+        total = self.reading.total_pull[_determined(self.reading)]
+        complete = self.reading.gauge == "normalized" or bool(((total - 1).abs() <= 1e4 * self._noise).all())
+        parts = others if complete else ["the model", *others]
+        return parts[0] if len(parts) == 1 else f"mix of {', '.join(parts)}"
+
     def _total_text(self) -> str:
-        return _span(self.reading.total_pull.cpu().numpy())
+        return _span(self.reading.total_pull[_determined(self.reading)].cpu().numpy())
 
     def _q_text(self) -> str:
         values, noise = self._values, self._noise
@@ -248,10 +256,11 @@ class Inspection:
         readings = {self.reading.reading: self.reading, **self.readings}
         parts = []
         for name, reading in readings.items():
-            gamma = reading.gamma[torch.isfinite(reading.gamma)]
+            gamma = reading.gamma[torch.isfinite(reading.gamma) & _determined(self.reading)]
             left = float(torch.nan_to_num(reading.unexplained).max())
             mean = f"{float(gamma.mean()):.4g}" if gamma.numel() else "undefined"
-            parts.append(f"{name} {mean}" + (f" (leaves {left:.1g})" if left > 1e3 * self._noise else ""))
+            fits = left <= 1e3 * self._noise
+            parts.append(f"{name} {mean}" if fits else f"{name} does not fit (leaves {left:.1g})")
         return "mean gamma: " + ", ".join(parts)
 
 
@@ -301,10 +310,9 @@ def _warnings(loss: Any, target: InducedTarget, reading: Decomposition, batch: T
         found.append("gradient leaks between tokens: Q of a token is not its own")
     if any("num_items_in_batch" in note for note in target.notes):
         found += _num_items_warning(loss, batch)
-    if bool((torch.isfinite(reading.gamma) & (reading.gamma < -1e-6)).any()):
-        found.append(
-            f"gamma is negative (down to {float(reading.gamma.nan_to_num().min()):.2g}): the label is pushed away"
-        )
+    gamma = reading.gamma[torch.isfinite(reading.gamma) & _determined(reading)]
+    if bool((gamma < -1e-6).any()):
+        found.append(f"gamma is negative (down to {float(gamma.min()):.2g}): the label is pushed away")
     return tuple(found)
 
 
@@ -320,9 +328,17 @@ def _num_items_warning(loss: Any, batch: TokenBatch) -> list[str]:
     if math.isclose(ratio, 1.0, rel_tol=1e-3):
         return []
     return [
-        f"with num_items_in_batch = 8 the same loss gives {ratio:.4g} times the gradient: its step, not its target, "
+        f"with num_items_in_batch = 8 the gradient is {ratio:.4g} of this: its step, not its target, "
         "depends on the batch"
     ]
+
+
+def _determined(reading: Decomposition) -> torch.Tensor:
+    """[N] tokens on which the pulls are unique; all of them where they are unique on none."""
+    dependent = reading.flags.get(FLAG_DEPENDENT)
+    if dependent is None or bool(dependent.all()):
+        return torch.ones_like(reading.gamma, dtype=torch.bool)
+    return ~dependent
 
 
 def _span(values: np.ndarray) -> str:

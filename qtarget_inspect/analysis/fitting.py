@@ -172,7 +172,7 @@ class _NormalEquations:
         )
 
     def solve(self, subset: tuple[int, ...], right: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Smallest scaled weights [N, J] over a subset, and where its directions are dependent [N]."""
+        """Scaled weights [N, J] over a subset, and where its directions are dependent [N]."""
         index = list(subset)
         right = self.right if right is None else right
         values, vectors = torch.linalg.eigh(self.gram[:, index][:, :, index])
@@ -182,6 +182,26 @@ class _NormalEquations:
         projected = (vectors.mT @ right[:, index].unsqueeze(-1)).squeeze(-1)
         solution[:, index] = (vectors @ (inverse * projected).unsqueeze(-1)).squeeze(-1)
         return solution, ~live.all(-1)
+
+    def smallest(self, subset: tuple[int, ...], weights: Tensor) -> Tensor:
+        """Of all true weights [N, J] that fit as well, the ones with the smallest norm.
+
+        The null space of the scaled problem, scaled back, is taken out of the weights.
+
+        Returns:
+            [N, J] weights.
+        """
+        index = list(subset)
+        values, vectors = torch.linalg.eigh(self.gram[:, index][:, :, index])
+        dead = (values <= RANK_TOLERANCE).unsqueeze(1)  # [N, 1, J']
+        null = torch.where(dead, vectors / self.scale[:, index].unsqueeze(-1), 0.0)
+        length = null.square().sum(1, keepdim=True).sqrt()
+        null = null / torch.where(length == 0, 1.0, length)
+        gram = null.mT @ null + torch.diag_embed((length.squeeze(1) == 0).to(null.dtype))
+        share = torch.linalg.pinv(gram, hermitian=True) @ (null.mT @ weights[:, index].unsqueeze(-1))
+        smallest = weights.clone()
+        smallest[:, index] -= (null @ share).squeeze(-1)
+        return smallest
 
     def missing(self, weights: Tensor) -> Tensor:
         """[N] squares that the weights leave, from the normal equations (good to about 1e-15 of the whole)."""
@@ -235,7 +255,7 @@ def _refine(
             columns @ weights[rows].unsqueeze(-1)
         ).squeeze(-1)
         right[rows] = (columns.mT @ left.unsqueeze(-1)).squeeze(-1)
-    refined = (weights + normal.solve(subset, right)[0]) / normal.scale
+    refined = normal.smallest(subset, (weights + normal.solve(subset, right)[0]) / normal.scale)
     for rows in chunks:
         whole, _, _, _ = _columns(batch.select(rows), attractors)
         explained = (whole @ refined[rows].unsqueeze(-1)).squeeze(-1)

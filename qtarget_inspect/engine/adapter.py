@@ -61,9 +61,9 @@ class TokenLoss:
         if self.missing:
             names = ", ".join(self.missing)
             raise LossError(
-                f"{self.name} has required parameters that are no known context: {names}. Fill them with functools.partial or "
-                f"qt.adapt(fn, {self.missing[0]}=...), or map them, qt.adapt(fn, context={{{self.missing[0]!r}: "
-                f"'reference_logits'}}). Known context: {', '.join(CONTEXT_NAMES)}."
+                f"{self.name} has required parameters that are no known context: {names}. Fill them with "
+                f"functools.partial or qt.adapt(fn, {self.missing[0]}=...), or map them, qt.adapt(fn, "
+                f"context={{{self.missing[0]!r}: 'reference_logits'}}). Known context: {', '.join(CONTEXT_NAMES)}."
             )
         for parameter, name in self.context.items():
             if getattr(batch, name) is None and not has_default(self.function, parameter):
@@ -71,7 +71,8 @@ class TokenLoss:
                 flag = {"reference_logits": "--reference MODEL", "teacher_logits": "--teacher MODEL"}.get(name)
                 hint = f", or {flag} on the command line" if flag else ""
                 raise MissingContextError(
-                    f"{self.name} needs {name} {shape}, and the batch has none.\nPass TokenBatch(..., {name}=...){hint}."
+                    f"{self.name} needs {name} {shape}, and the batch has none.\nPass TokenBatch(..., "
+                    f"{name}=...){hint}."
                 )
 
     def __call__(self, logits: Tensor, batch: TokenBatch) -> Tensor:
@@ -137,7 +138,11 @@ def adapt(
         return fn
     if isinstance(fn, type):
         raise LossError(f"adapt: {fn.__name__} is a class; pass an instance, {fn.__name__}(...).")
-    options = {"inputs": (inputs, get_args(Inputs)), "shift": (shift, get_args(Shift)), "layout": (layout, get_args(Layout))}
+    options = {
+        "inputs": (inputs, get_args(Inputs)),
+        "shift": (shift, get_args(Shift)),
+        "layout": (layout, get_args(Layout)),
+    }
     for label, (value, known) in options.items():
         if value is not None and value not in known:
             raise LossError(f"adapt: {label} must be one of {', '.join(known)}, not {value!r}.")

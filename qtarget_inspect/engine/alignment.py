@@ -1,4 +1,4 @@
-"""Alignment: whether a label trains the logits of its own row. An off-by-one raises nothing; it has to be looked for."""
+"""Alignment: whether a label trains the logits of its own row. An off-by-one raises no error of its own."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ LABELS_TRIED = 4
 def is_aligned(loss: TokenLoss, sample: TokenBatch, gradient: Tensor) -> bool | None:
     """Whether changing a label turns the gradient of its own row.
 
-    A loss that shifts inside trains token i on label i + 1 in a flat layout; one that does not shift trains token i on label i - 1
-    in the causal one; both without any error. A weight of the batch may scale every row; only the trained one turns. Where labels
-    turn nothing (distillation), one is masked by -100 and the row that falls silent is looked for.
+    A loss that shifts inside trains token i on label i + 1 in a flat layout; one that does not shift trains token i on
+    label i - 1 in the causal one; both without any error. A weight of the batch may scale every row; only the trained
+    one turns. Where labels turn nothing (distillation), one is masked by -100 and the row that falls silent is looked
+    for.
 
     Args:
         loss: the loss in the layout to judge.

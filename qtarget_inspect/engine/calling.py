@@ -28,7 +28,17 @@ DEFAULT_PIECES = 2
 LABEL_NAMES = ("labels", "label", "target", "targets", "y", "y_true", "shift_labels", "gold")
 HF_NAMES = ("outputs", "output", "model_output", "model_outputs")
 _HIDDEN_NAMES = ("hidden", "hidden_states", "_input", "input", "x", "e", "embeddings", "h")
-_HEAD_NAMES = ("weight", "lm_head", "lm_head_weight", "lin_weight", "linear_weight", "head", "w", "c", "output_projection")
+_HEAD_NAMES = (
+    "weight",
+    "lm_head",
+    "lm_head_weight",
+    "lin_weight",
+    "linear_weight",
+    "head",
+    "w",
+    "c",
+    "output_projection",
+)
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -132,7 +142,7 @@ def roles_of(function: Callable[..., Any], inputs: str, taken: Collection[str] =
     names += [name for name in parameters if name not in names]  # those without default first
     if inputs == "hidden":
         known = (_HIDDEN_NAMES, _HEAD_NAMES, LABEL_NAMES)
-        order = [next((name for name in names[:3] if name in options), None) for options in known]
+        order: list[str | None] = [next((name for name in names[:3] if name in options), None) for options in known]
         if None in order or len(set(order)) < 3:
             order = list(parameters)[:3] if len(parameters) >= 3 else [None, None, None]
         return dict(zip(("first", "head", "labels"), order, strict=True))
@@ -212,8 +222,9 @@ def _identity_head(loss: TokenLoss, logits: Tensor) -> Tensor:
     vocabulary = logits.shape[-1]
     if vocabulary > HIDDEN_MAX_VOCABULARY:
         raise LossError(
-            f"{loss.name} takes hidden states; it is inverted with an identity lm_head [V, V], and V = {vocabulary} is above "
-            f"the limit of {HIDDEN_MAX_VOCABULARY}. Inspect it on the built-in probe states (no batch), or on a cut vocabulary."
+            f"{loss.name} takes hidden states; it is inverted with an identity lm_head [V, V], and V = {vocabulary} "
+            f"is above the limit of {HIDDEN_MAX_VOCABULARY}. Inspect it on the built-in probe states (no batch), or "
+            "on a cut vocabulary."
         )
     return torch.eye(vocabulary, dtype=logits.dtype, device=logits.device)
 
@@ -257,7 +268,10 @@ def _pick_output(loss: TokenLoss, value: Any) -> Tensor:
         raise LossError(f"{loss.name} returns {len(value)} things: say which is the loss, e.g. qt.adapt(fn, output=0).")
     if isinstance(value, Mapping):
         keys = ", ".join(map(repr, value))
-        raise LossError(f"{loss.name} returns a mapping with {keys}: say which is the loss, qt.adapt(fn, output='loss').")
+        raise LossError(
+            f"{loss.name} returns a mapping with {keys}: say which is the loss, qt.adapt(fn, output='loss')."
+        )
     raise LossError(
-        f"{loss.name} returns {type(value).__name__}, not a tensor: a number has no gradient. Return the loss before .item()."
+        f"{loss.name} returns {type(value).__name__}, not a tensor: a number has no gradient. Return the loss before "
+        ".item()."
     )

@@ -28,7 +28,9 @@ def carry_rows(loss: TokenLoss, batch: TokenBatch, any_name: bool = False) -> tu
     for key, value in filled.items():
         if not isinstance(value, Tensor) or value.shape[:1] != (len(batch),) or not (any_name or key in CONTEXT_NAMES):
             continue
-        slot = next((name for name in ([key] if key in CONTEXT_NAMES else _fields_like(value, batch)) if name in free), None)
+        slot = next(
+            (name for name in ([key] if key in CONTEXT_NAMES else _fields_like(value, batch)) if name in free), None
+        )
         if slot is not None:
             free.remove(slot)
             context[key], carried[slot] = slot, value

@@ -1,4 +1,4 @@
-"""Company: whether having all tokens together changes a token's gradient, tried on the whole batch with a small vocabulary."""
+"""Company: whether having all tokens together changes a token's gradient; tried with a small vocabulary."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ NARROW_ENTRIES = 2**21
 def coupling_in_company(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Tensor) -> tuple[str | None, str]:
     """How tokens are coupled when all are together, though a few tokens did not show it.
 
-    The whole batch is run with a small vocabulary and about its own p_y, once whole and once in pieces no larger than the chunks.
-    A loss that cannot do with a small vocabulary is run on rows from all over the batch, against what those rows have just got.
+    The whole batch is run with a small vocabulary and about its own p_y, once whole and once in pieces no larger than
+    the chunks. A loss that cannot do with a small vocabulary is run on rows from all over the batch, against what
+    those rows have just got.
 
     Args:
         plan: the plan, with a law.

@@ -33,7 +33,7 @@ def chunk_differentiator(loss: TokenLoss, method: GradientMethod, compile_: bool
 
 
 def _compiled(loss: TokenLoss) -> Differentiate:
-    """torch.compile of the gradient. Context goes in as a dict of tensors, so nothing of one chunk is kept for the next."""
+    """torch.compile of the gradient. Context goes in as a dict of tensors: nothing of one chunk is kept."""
 
     def step(z: Tensor, fields: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         tokens = TokenBatch._trusted({"logits": z, **fields})

@@ -47,13 +47,13 @@ def refuse_not_finite(
         return  # an infinite loss with a finite gradient: log p_y of an impossible label
     if not bool(mask.any()):
         raise LossError(
-            f"{loss.name} {what} on {len(tokens)} tokens together, though on none of them alone: look for 0/0 in its reduction (all "
-            "tokens masked or dropped?)."
+            f"{loss.name} {what} on {len(tokens)} tokens together, though on none of them alone: look for 0/0 in its "
+            "reduction (all tokens masked or dropped?)."
         )
     where = describe_tokens(torch.cat([mask.new_zeros(start), mask]))
     raise LossError(
-        f"{loss.name} {what} for {where} of the batch. Usual causes: log(0) or 0 * inf where p underflows, 0/0 where every token "
-        "is dropped or masked; use log_softmax and torch.where."
+        f"{loss.name} {what} for {where} of the batch. Usual causes: log(0) or 0 * inf where p underflows, 0/0 where "
+        "every token is dropped or masked; use log_softmax and torch.where."
     )
 
 
@@ -75,7 +75,7 @@ def _is_nan_alone(loss: TokenLoss, token: TokenBatch, dtype: torch.dtype) -> boo
 
 
 def refuse_constant(loss: TokenLoss, batch: TokenBatch, method: GradientMethod, dtype: torch.dtype) -> None:
-    """A gradient that is zero on a batch may be a threshold; one that is zero on spread-out states too is a constant loss.
+    """Refuse a loss whose gradient is zero on spread-out states too; zero on one batch alone may be a threshold.
 
     Args:
         loss: the loss.

@@ -1,4 +1,4 @@
-"""Logit gradients of a loss on some rows: torch.func on the batch, plain autograd where that refuses, vmap on request."""
+"""Logit gradients of a loss on some rows: torch.func, plain autograd where that refuses, vmap on request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from qtarget_inspect.engine.adapter import TokenLoss
 GradientMethod = Literal["torch.func", "autograd", "vmap"]
 
 _ADVICE = {
-    "vmap": " vmap cannot follow data-dependent control flow, boolean-mask indexing or in-place writes; method='auto' can.",
+    "vmap": " vmap cannot follow data-dependent control flow, boolean-mask indexing or in-place writes; method='auto' "
+    "can.",
     "torch.func": " torch.func refuses some code that plain autograd takes; method='auto' falls back to it.",
 }
 
@@ -42,6 +43,7 @@ def loss_and_gradient(
 
     Raises:
         LossError: the loss raised; the message holds its own.
+        QTargetError: the loss raised one of the package's own errors.
     """
     try:
         if method == "vmap":
@@ -53,8 +55,8 @@ def loss_and_gradient(
         raise
     except Exception as error:
         raise LossError(
-            f"{loss.name} raised {type(error).__name__} on logits {list(logits.shape)} and labels {list(batch.labels.shape)} "
-            f"({method}): {first_line(error)}{_ADVICE.get(method, '')}"
+            f"{loss.name} raised {type(error).__name__} on logits {list(logits.shape)} and labels "
+            f"{list(batch.labels.shape)} ({method}): {first_line(error)}{_ADVICE.get(method, '')}"
         ) from error
 
 
@@ -171,6 +173,7 @@ def constant_message(loss: TokenLoss) -> str:
         The message.
     """
     return (
-        f"{loss.name} is constant in the logits: its value carries no gradient to them. Look for .detach(), torch.no_grad(), "
-        ".item(), argmax or a rebuilt tensor between logits and loss, and for a mask that drops every token."
+        f"{loss.name} is constant in the logits: its value carries no gradient to them. Look for .detach(), "
+        "torch.no_grad(), .item(), argmax or a rebuilt tensor between logits and loss, and for a mask that drops "
+        "every token."
     )

@@ -37,22 +37,24 @@ def invert(
 ) -> InducedTarget:
     """Recover the target that a loss drives the model to: Q = p - dL/dz of the unreduced per-token loss.
 
-    A loss is first tried on a few tokens made from the batch: how it wants to be called, whether labels train their own rows, what
-    it does to its arguments, and how a token's gradient in company compares with that of the token alone. Then it runs in row
-    chunks, and whole where its tokens are coupled. A number that the loss multiplies itself with (a hard-coded 0.5, or / 8) cannot
-    be told from a weight and stays, unless it is declared.
+    A loss is first tried on a few tokens made from the batch: how it wants to be called, whether labels train their
+    own rows, what it does to its arguments, and how a token's gradient in company compares with that of the token
+    alone. Then it runs in row chunks, and whole where its tokens are coupled. A number that the loss multiplies itself
+    with (a hard-coded 0.5, or / 8) cannot be told from a weight and stays, unless it is declared.
 
     Args:
         loss: a callable, a registered name ("asft(kl_weight=0.1)"), a `Variant`, FILE.py:NAME, or what `adapt` returns.
         batch: the tokens.
-        reduction: "auto" finds out what a scalar loss did to its per-token values; "sum", "mean" or the divisor declare it. A
-            vector is taken as it is.
-        method: "auto" takes the closed form for a registered variant and the batch's torch.func gradient for a callable, with plain
-            autograd where torch.func refuses. "closed-form", "torch.func", "autograd" and "vmap" (each token alone) insist.
+        reduction: "auto" finds out what a scalar loss did to its per-token values; "sum", "mean" or the divisor
+            declare it. A vector is taken as it is.
+        method: "auto" takes the closed form for a registered variant and the batch's torch.func gradient for a
+            callable, with plain autograd where torch.func refuses. "closed-form", "torch.func", "autograd" and "vmap"
+            (each token alone) insist.
         dtype: type to compute in; default the logits' own, float32 for half precision, which is upcast once.
-        chunk_size: rows at a time; default by a memory budget. Chunks never change the answer: coupled losses run whole.
-        compile: compile the torch.func gradient of a chunk with torch.compile (first call takes seconds). A closed form, a loss
-            that runs whole, and other methods have nothing to compile.
+        chunk_size: rows at a time; default by a memory budget. Chunks never change the answer: coupled losses run
+            whole.
+        compile: compile the torch.func gradient of a chunk with torch.compile (first call takes seconds). A closed
+            form, a loss that runs whole, and other methods have nothing to compile.
         out: [N, V] tensor to write Q into.
 
     Returns:

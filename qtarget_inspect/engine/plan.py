@@ -47,7 +47,8 @@ class Plan:
         declared: "auto", or the reduction that the user declares.
         dtype: compute type.
         chunk: rows at a time.
-        law: how a token's gradient depends on the number of tokens around; None where that is no simple law, and the loss runs whole.
+        law: how a token's gradient depends on the number of tokens around; None where that is no simple law, and the
+            loss runs whole.
         reduction: what is undone, as far as it is known yet.
         coupled: how tokens are coupled, None where no coupling is known.
         scale: the largest gradient entry seen on the sample.
@@ -147,7 +148,7 @@ def _decide(plan: Plan, tokens: int) -> Plan:
 def _recognise_with_rows(
     loss: TokenLoss, batch: TokenBatch, method: str, dtype: torch.dtype
 ) -> tuple[Recognised, TokenBatch]:
-    """Recognise the loss; what it holds by row travels with the tokens, under any name if it cannot be called without."""
+    """Recognise the loss; what it holds by row travels with the tokens, under any name where it has to."""
     loss, batch = carry_rows(loss, batch)
     found = recognise(loss, batch, method, dtype)
     if found.whole_only:
@@ -199,13 +200,13 @@ def _plan_scalar(plan: Plan, study: Study, tokens: int) -> Plan:
 
 
 def _unstudied(plan: Plan, tokens: int) -> Plan:
-    """A loss that cannot be studied (random numbers, or it needs the whole batch) has to declare a scalar's reduction."""
+    """The plan for a loss that cannot be studied: it draws random numbers, or needs the whole batch."""
     coupled = UNKNOWN if plan.found.whole_only and plan.coupled is None else plan.coupled
     if plan.found.scalar and plan.declared == "auto" and plan.found.random:
         raise ReductionError(
-            f"{plan.loss.name} returns a scalar and draws random numbers (or two calls on the same tokens differ), so its reduction "
-            "cannot be found by comparing batches. Declare it: reduction='sum', reduction='mean' (divides by "
-            f"{tokens}), or reduction=<divisor>; or switch the randomness off (.eval())."
+            f"{plan.loss.name} returns a scalar and draws random numbers (or two calls on the same tokens differ), so "
+            "its reduction cannot be found by comparing batches. Declare it: reduction='sum', reduction='mean' "
+            f"(divides by {tokens}), or reduction=<divisor>; or switch the randomness off (.eval())."
         )
     return replace(plan, coupled=coupled, settled=not plan.found.scalar or plan.declared != "auto")
 
@@ -235,7 +236,9 @@ def _divides_by_items(found: Recognised, items: float) -> bool:
         _, gradient = loss_and_gradient(single, found.sample.logits.clone(), found.sample, found.method)
     except LossError:
         return False
-    return bool(torch.allclose(gradient, found.together * items, rtol=TOLERANCE, atol=TOLERANCE * float(gradient.abs().amax())))
+    return bool(
+        torch.allclose(gradient, found.together * items, rtol=TOLERANCE, atol=TOLERANCE * float(gradient.abs().amax()))
+    )
 
 
 def calls_with_one_item(loss: TokenLoss) -> bool:

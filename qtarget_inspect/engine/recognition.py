@@ -1,4 +1,4 @@
-"""Recognition: find out, by calling a loss on a few tokens, what shape it takes and returns, and what it does to its arguments."""
+"""Recognition: find out, by calling a loss on a few tokens, how it wants to be called and what it returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from qtarget_inspect.core.errors import LossError, MissingContextError, QTargetE
 from qtarget_inspect.engine.adapter import Layout, TokenLoss
 from qtarget_inspect.engine.alignment import is_aligned
 from qtarget_inspect.engine.gradients import (
-    ConstantLossError,
     GradientMethod,
     first_line,
     loss_and_gradient,
@@ -56,7 +55,7 @@ class Recognised:
 
 @dataclass(frozen=True)
 class _Trial:
-    """One way of calling that worked: the loss so set, its value and gradient, and whether random numbers were drawn."""
+    """One way of calling that worked: the loss, its value and gradient, whether random numbers were drawn."""
 
     loss: TokenLoss
     value: Tensor
@@ -101,14 +100,14 @@ def recognise(loss: TokenLoss, batch: TokenBatch, method: str, dtype: torch.dtyp
             found, reason, random = _settle_method(trial, sample, method)
             scalar = trial.value.numel() == 1 < len(sample)
             return Recognised(trial.loss, found, scalar, random, reason, sample, trial.gradient, whole_only)
-    raise _most_telling(errors)
+    telling: LossError = _most_telling(errors)
+    raise telling
 
 
 def _fits_the_batch_only(loss: TokenLoss, batch: TokenBatch) -> bool:
-    """Whether a loss that took no sample takes the whole batch: one closed over a teacher [N, V], which one token broadcasts with.
-
-    Only shapes are propagated, nothing is computed.
-    """
+    """Whether a loss that took no sample takes the whole batch."""
+    # One closed over a teacher [N, V] takes no sample, but a single token broadcasts with the teacher, wrongly.
+    # Only shapes are propagated, nothing is computed.
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     if len(batch) == 1:
@@ -192,10 +191,8 @@ def _try(loss: TokenLoss, sample: TokenBatch) -> _Trial:
 
 
 def _settle_method(trial: _Trial, sample: TokenBatch, method: str) -> tuple[GradientMethod, str, bool]:
-    """The gradient method asked for, or the first that works; why not torch.func; whether calls differ.
-
-    torch.func is held against plain autograd on the sample: code that looks at requires_grad or hooks its tensors can differ.
-    """
+    """The gradient method asked for, or the first that works; why not torch.func; whether calls differ."""
+    # torch.func is held against plain autograd on the sample: code that hooks its tensors, say, can differ
     if method == "vmap":
         return "vmap", "", trial.drew
     if method == "autograd":
@@ -214,8 +211,8 @@ def _settle_method(trial: _Trial, sample: TokenBatch, method: str) -> tuple[Grad
         return "torch.func", "", True
     if method == "torch.func":
         raise LossError(
-            f"{trial.loss.name} has another gradient under torch.func than under plain autograd (does it look at requires_grad, "
-            "or hook its tensors?). method='auto' takes plain autograd."
+            f"{trial.loss.name} has another gradient under torch.func than under plain autograd (does it look at "
+            "requires_grad, or hook its tensors?). method='auto' takes plain autograd."
         )
     return "autograd", "torch.func gives another gradient than plain autograd does", trial.drew
 
@@ -246,23 +243,23 @@ def _check_shape(loss: TokenLoss, value: Tensor, tokens: int) -> None:
     if value.numel() == 1 or value.shape in [(tokens,), (1, tokens), (tokens + extra,), (1, tokens + extra)]:
         return
     raise _WrongShapeError(
-        f"{loss.name} returned shape {list(value.shape)} for logits [{tokens}, V] and labels [{tokens}] (a sample of the batch). A "
-        f"loss returns one value a token, [{tokens}], or a scalar. If it takes another layout, say so with qt.adapt(fn, "
-        "inputs=..., shift=..., layout=...); if it returns several things, with output=."
+        f"{loss.name} returned shape {list(value.shape)} for logits [{tokens}, V] and labels [{tokens}] (a sample of "
+        f"the batch). A loss returns one value a token, [{tokens}], or a scalar. If it takes another layout, say so "
+        "with qt.adapt(fn, inputs=..., shift=..., layout=...); if it returns several things, with output=."
     )
 
 
 def _misaligned_message(loss: TokenLoss) -> str:
     said = f"layout={loss.layout!r}" + (f", shift={loss.shift!r}" if loss.shift != "auto" else "")
     return (
-        f"{loss.name}: a label trains another row's logits than its own when called with {said}: it shifts inside, or does not. "
-        "Leave layout and shift to be found, or say qt.adapt(fn, shift='slice' | 'pad' | 'roll') where it shifts inside and "
-        "shift='none' where it does not."
+        f"{loss.name}: a label trains another row's logits than its own when called with {said}: it shifts inside, or "
+        "does not. Leave layout and shift to be found, or say qt.adapt(fn, shift='slice' | 'pad' | 'roll') where it "
+        "shifts inside and shift='none' where it does not."
     )
 
 
 def _most_telling(errors: list[Exception]) -> LossError:
-    """The error to show: a label that trains another row, the loss's own refusal, a constant, an odd shape, or what it raised."""
+    """The error to show: a misaligned label, the loss's own refusal, a constant, an odd shape, or what it raised."""
     for kind in (MisalignedError, QTargetError):
         for error in errors:
             if isinstance(error, kind) and error.__cause__ is None and not isinstance(error, _WrongShapeError):
@@ -272,7 +269,8 @@ def _most_telling(errors: list[Exception]) -> LossError:
             return error
     cause = errors[0].__cause__ or errors[0]
     found = LossError(
-        f"{str(errors[0])}\nIf it takes its arguments in another form, say so with qt.adapt(fn, inputs=..., shift=..., layout=...)."
+        f"{errors[0]!s}\nIf it takes its arguments in another form, say so with qt.adapt(fn, inputs=..., shift=..., "
+        "layout=...)."
     )
     found.__cause__ = cause
     return found

@@ -1,7 +1,8 @@
-"""Reduction and coupling: how a loss sums over its tokens, found by comparing a batch's gradient rows with tokens alone."""
+"""Reduction and coupling: how a loss sums over its tokens, from gradient rows in a batch and of tokens alone."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +31,8 @@ class Reduction:
     """What was undone to get the gradient of the per-token loss.
 
     Args:
-        kind: "none" (a vector was returned), "sum", "mean", "constant" (one number for all tokens), "per-sequence mean",
-            "weighted mean", or "alone" (each token was differentiated alone).
+        kind: "none" (a vector was returned), "sum", "mean", "constant" (one number for all tokens),
+            "per-sequence mean", "weighted mean", or "alone" (each token was differentiated alone).
         text: the same in a sentence, with numbers.
         divisor: what the per-token losses' sum was divided by: 1, a number, or one number a token [N].
         declared: whether the user said so rather than the engine found it.
@@ -79,7 +80,8 @@ class Study:
 
     def near(self, expected: float | Tensor) -> bool:
         """Whether every ratio is the expected one, up to rounding."""
-        return bool(((self.ratio - expected).abs() <= self.slack * abs(expected))[self.usable].all())
+        expected = torch.as_tensor(expected, dtype=self.ratio.dtype, device=self.ratio.device)
+        return bool(((self.ratio - expected).abs() <= self.slack * expected.abs())[self.usable].all())
 
     @property
     def surest(self) -> float:
@@ -180,8 +182,8 @@ def undo(study: Study, loss: TokenLoss, batch: TokenBatch) -> tuple[Reduction, s
     if ratios.numel() == 0:
         if bool(study.failed.any()):
             raise ReductionError(
-                f"{loss.name} returns a scalar and cannot be called on one token alone, so its reduction cannot be found. "
-                f"{_how_to_declare(tokens)}"
+                f"{loss.name} returns a scalar and cannot be called on one token alone, so its reduction cannot be "
+                f"found. {_how_to_declare(tokens)}"
             )
         return Reduction("sum", "sum (no token studied has a gradient; nothing to undo)"), None
     if bool(study.bent.any()):
@@ -194,9 +196,9 @@ def undo(study: Study, loss: TokenLoss, batch: TokenBatch) -> tuple[Reduction, s
         return named
     shown = ", ".join(f"{value:.4g}" for value in ratios[:6].tolist())
     raise ReductionError(
-        f"{loss.name} returns a scalar, and its tokens' gradients in the batch are {shown} ... times what they are alone: neither "
-        "one constant factor nor a coupling that can be named (means per sequence, weights that sum to one). Declare what was "
-        f"done to the per-token losses. {_how_to_declare(tokens)}"
+        f"{loss.name} returns a scalar, and its tokens' gradients in the batch are {shown} ... times what they are "
+        "alone: neither one constant factor nor a coupling that can be named (means per sequence, weights that sum "
+        f"to one). Declare what was done to the per-token losses. {_how_to_declare(tokens)}"
     )
 
 
@@ -211,16 +213,17 @@ def leak_message(loss: TokenLoss, tokens: int) -> str:
         The message.
     """
     return (
-        f"{loss.name}: gradient leaks between tokens (an undetached weight or normaliser?): a token's logits are trained by the "
-        "losses of others, so the reduction cannot be read off. Detach what couples the tokens, or declare the reduction. "
-        f"{_how_to_declare(tokens)}"
+        f"{loss.name}: gradient leaks between tokens (an undetached weight or normaliser?): a token's logits are "
+        "trained by the losses of others, so the reduction cannot be read off. Detach what couples the tokens, or "
+        f"declare the reduction. {_how_to_declare(tokens)}"
     )
 
 
 def leaks(loss: TokenLoss, sample: TokenBatch) -> bool:
     """Whether one token's logits change the gradient of another's, other than through detached weights.
 
-    The mixed second derivative d2L / dz_i dz_j is zero for tokens that are apart, and for those coupled by a detached weight only.
+    The mixed second derivative d2L / dz_i dz_j is zero for tokens that are apart, and for those coupled by a detached
+    weight only.
 
     Args:
         loss: the loss, its layout known.
@@ -243,7 +246,8 @@ def leaks(loss: TokenLoss, sample: TokenBatch) -> bool:
 
 def _how_to_declare(tokens: int) -> str:
     return (
-        f"Declare it: reduction='sum', reduction='mean' (divides by {tokens}), or reduction=<divisor>; or return one value a token."
+        f"Declare it: reduction='sum', reduction='mean' (divides by {tokens}), or reduction=<divisor>; or return one "
+        "value a token."
     )
 
 
@@ -264,10 +268,12 @@ def declared_reduction(declared: str | float, tokens: int) -> Reduction:
         return Reduction("sum", "sum, as declared", 1.0, True)
     if declared == "mean":
         return Reduction("mean", f"mean over {tokens} tokens, undone as declared", float(tokens), True)
-    if isinstance(declared, (int, float)) and not isinstance(declared, bool) and declared not in (0, float("inf")):
-        if declared == declared:  # no NaN
-            return Reduction("constant", f"division by {declared:g}, undone as declared", float(declared), True)
-    raise ReductionError(f"reduction must be 'auto', 'sum', 'mean', or the number the sum was divided by, not {declared!r}.")
+    number = isinstance(declared, (int, float)) and not isinstance(declared, bool)
+    if number and declared != 0 and math.isfinite(declared):
+        return Reduction("constant", f"division by {declared:g}, undone as declared", float(declared), True)
+    raise ReductionError(
+        f"reduction must be 'auto', 'sum', 'mean', or the number the sum was divided by, not {declared!r}."
+    )
 
 
 def coupling_of(study: Study, expected: float = 1.0) -> str | None:

@@ -1,4 +1,4 @@
-"""Running: carry out a plan, chunk by chunk where tokens do not know of each other, on the whole batch where they do."""
+"""Running: carry out a plan, chunk by chunk where tokens are apart, on the whole batch where they are not."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ class _unchanged_context:  # noqa: N801, used like a function
     def __exit__(self, kind: object, *_: object) -> None:
         for key, value in self.batch.context.items():
             if kind is None and _version(value) != self.versions[key]:
-                raise LossError(f"{self.name} wrote into {key} of your batch; clone it inside the loss before changing it.")
+                raise LossError(
+                    f"{self.name} wrote into {key} of your batch; clone it inside the loss before changing it."
+                )
 
 
 def _version(tensor: Tensor) -> int:
@@ -196,8 +198,8 @@ def _measure(plan: Plan, batch: TokenBatch, gradient: Tensor) -> tuple[Reduction
         return plan.reduction, coupling_of(study, study.surest if plan.found.scalar else 1.0)
     if study.ratios.numel() == 0 and not bool(study.failed.any()) and bool((gradient != 0).any()):
         raise ReductionError(
-            f"{plan.loss.name}: every gradient in this batch is rounding noise, so its reduction cannot be read off. Declare it "
-            f"(reduction='sum', 'mean' or the divisor), or use dtype=torch.float64."
+            f"{plan.loss.name}: every gradient in this batch is rounding noise, so its reduction cannot be read off. "
+            "Declare it (reduction='sum', 'mean' or the divisor), or use dtype=torch.float64."
         )
     normalised = bool((study.ratios > 0).all()) and not bool(study.bent.any()) and len(rows) < len(batch)
     if normalised and _weights_sum_to_one_on_sample(plan):
@@ -218,7 +220,7 @@ def _weights_sum_to_one_on_sample(plan: Plan) -> bool:
 
 
 def _rows_to_study(batch: TokenBatch, gradient: Tensor) -> Tensor:
-    """All rows of a small batch; of a larger one a spread, the largest gradients, and the first row of some sequences."""
+    """All rows of a small batch; of a larger one a spread, the largest gradients, firsts of some sequences."""
     if len(batch) <= STUDIED_WHOLLY:
         return torch.arange(len(batch), device=gradient.device)
     size = torch.linalg.vector_norm(gradient, torch.inf, dim=-1)

@@ -44,9 +44,9 @@ def sample_rows(batch: TokenBatch, tokens: int = SAMPLE_TOKENS) -> Tensor:
 def spread_sample(batch: TokenBatch, rows: Tensor, dtype: torch.dtype) -> TokenBatch:
     """Some tokens, with the labels' probabilities spread and no token switched off by its context.
 
-    What a loss does to its tokens (a mean, a shift, a weight of the batch) is a property of its code, and shows best where every
-    token has a gradient well above rounding. So p_y is set, by the label's logit alone; weights and advantages of 0 become 1;
-    critical tokens alternate with others.
+    What a loss does to its tokens (a mean, a shift, a weight of the batch) is a property of its code, and shows best
+    where every token has a gradient well above rounding. So p_y is set, by the label's logit alone; weights and
+    advantages of 0 become 1; critical tokens alternate with others.
 
     Args:
         batch: the whole batch.
@@ -88,8 +88,8 @@ def set_log_odds(logits: Tensor, labels: Tensor, log_odds: Tensor) -> Tensor:
 def narrow_batch(batch: TokenBatch, p_label: Tensor, columns: int, dtype: torch.dtype) -> TokenBatch:
     """All tokens with a small vocabulary and about the p_y that they have: the whole batch for the price of a chunk.
 
-    Whether a loss couples tokens shows only when all are together. Columns are picked evenly, the label's entry is put at column
-    y mod `columns`, and log-odds are kept within +-6.
+    Whether a loss couples tokens shows only when all are together. Columns are picked evenly, the label's entry is put
+    at column y mod `columns`, and log-odds are kept within +-6.
 
     Args:
         batch: the whole batch.

@@ -62,7 +62,10 @@ class InducedTarget:
 
     @cached_property
     def g(self) -> Tensor:
-        """[N, V] logit gradient of the per-token loss; differentiated again on first use, since p - Q has lost its last digits."""
+        """[N, V] logit gradient of the per-token loss.
+
+        Differentiated again on first use, since p - Q has lost its last digits.
+        """
         return self.make_gradient() if self.make_gradient is not None else self.p - self.q
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from qtarget_inspect.analysis.decomposition import FLAG_NO_TOTAL_PULL, Decomposition
 from qtarget_inspect.analysis.verification import Verification
@@ -59,7 +60,7 @@ def found(variant: Variant, reading: Decomposition) -> str:
         A phrase with gauge and error.
     """
     if variant.pulls is not None:
-        gamma, residual = pulls_in_words(variant.pulls, reading.gauge)
+        gamma, residual = pulls_in_words(variant.pulls, reading.gauge, reading.total_pull)
     else:
         live = [name for name, weight in reading.pulls.items() if bool((weight.abs() > 1e-9).any())]
         gamma = f"{float(reading.gamma.nan_to_num().min()):.3g} to {float(reading.gamma.nan_to_num().max()):.3g}"
@@ -81,28 +82,30 @@ def found_words(variant: Variant) -> dict[str, str]:
     return {"gamma": gamma, "residual": residual}
 
 
-def pulls_in_words(pulls: Pulls, gauge: str) -> tuple[str, str]:
+def pulls_in_words(pulls: Pulls, gauge: str, total_pull: Tensor | None = None) -> tuple[str, str]:
     """gamma and residual as the pulls give them, in plain text.
 
     Args:
         pulls: the declared pulls.
         gauge: "unit" or "normalized".
+        total_pull: [N] S on some tokens; where it is 1 on all of them, the model has no share in the residual.
 
     Returns:
         Two phrases.
     """
     toward = [term for term in pulls if term.direction.kind == "toward"]
     labels = [term.weight.text for term in toward if term.direction.name == LABEL]
-    gamma = " + ".join(labels) if labels else "0"
     others = [term for term in toward if term.direction.name != LABEL]
-    if gauge == "normalized":
-        total = " + ".join(term.weight.text for term in toward)
-        gamma = f"{gamma} / ({total})" if labels else "0"
+    complete = total_pull is not None and bool(((total_pull - 1).abs() < SIGN_TOLERANCE).all())
+    gamma = " + ".join(labels) if labels else "0"
+    if gauge == "normalized" and labels and not complete:
+        gamma = f"{gamma} / ({' + '.join(term.weight.text for term in toward)})"
     if not others:
         return gamma, "model"
-    if len(others) == 1 and gauge == "normalized":
+    if len(others) == 1 and (complete or gauge == "normalized"):
         return gamma, others[0].direction.text
-    return gamma, "mix of model, " + ", ".join(f"{t.direction.text} (pull {t.weight.text})" for t in others)
+    parts = ", ".join(f"{term.direction.text} (pull {term.weight.text})" for term in others)
+    return gamma, f"mix of {parts}" if complete or gauge == "normalized" else f"mix of model, {parts}"
 
 
 def _other_gauge(reading: Decomposition) -> str:

@@ -79,7 +79,7 @@ def test_values_go_back_where_they_stood():
 
 
 def test_a_batch_without_places_says_so(batch):
-    with pytest.raises(qt.BatchError, match="to_grid.*from_causal_lm"):
+    with pytest.raises(qt.BatchError, match=r"to_grid.*from_causal_lm"):
         batch.to_grid(batch.advantages)
 
 
@@ -171,11 +171,11 @@ def test_it_is_frozen(batch):
 def test_any_causal_batch(rows, length, vocabulary, shift, data):
     """Every valid label is there once, with the logits that predict it, and goes back to its place."""
     entries = st.sampled_from([-100, *range(vocabulary)])
-    labels = torch.tensor(data.draw(st.lists(st.lists(entries, min_size=length, max_size=length), min_size=rows, max_size=rows)))
+    labels = torch.tensor(
+        data.draw(st.lists(st.lists(entries, min_size=length, max_size=length), min_size=rows, max_size=rows))
+    )
     logits = torch.randn(rows, length, vocabulary)
-    expected = [
-        (b, t) for b in range(rows) for t in range(length) if labels[b, t] != -100 and (t > 0 or not shift)
-    ]
+    expected = [(b, t) for b in range(rows) for t in range(length) if labels[b, t] != -100 and (t > 0 or not shift)]
     if not expected:
         with pytest.raises(qt.BatchError, match="masked"):
             qt.TokenBatch.from_causal_lm(logits, labels, shift=shift)

@@ -1,4 +1,4 @@
-"""A small batch in double precision with all context, and the reference Q of the losses that most tests come down to."""
+"""A small batch in double precision with all context, and the reference Q of two losses."""
 
 import pytest
 import torch

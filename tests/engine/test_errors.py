@@ -23,14 +23,26 @@ def with_entry(value, row=2):
 
 
 BATCHES = {
-    "labels too large": (lambda: qt.TokenBatch(LOGITS, LABELS + 1), r"labels must lie in \[0, 6\).*token 3.*first is 6.*tokenizer"),
+    "labels too large": (
+        lambda: qt.TokenBatch(LOGITS, LABELS + 1),
+        r"labels must lie in \[0, 6\).*token 3.*first is "
+        "6.*tokenizer",
+    ),
     "masked labels": (
         lambda: qt.TokenBatch(LOGITS, torch.tensor([0, -100, 1, -100])),
         r"labels must lie in \[0, 6\).*tokens 1, 3.*-100.*from_causal_lm drops",
     ),
-    "float labels": (lambda: qt.TokenBatch(LOGITS, LABELS.float()), r"labels must be integers.*float32.*labels.long\(\).*teacher_logits"),
+    "float labels": (
+        lambda: qt.TokenBatch(LOGITS, LABELS.float()),
+        r"labels must be "
+        r"integers.*float32.*labels.long\(\).*teacher_logits",
+    ),
     "bool labels": (lambda: qt.TokenBatch(LOGITS, LABELS > 0), r"labels must be integers.*bool"),
-    "labels of another length": (lambda: qt.TokenBatch(LOGITS, LABELS[:3]), r"labels must have shape \[4\].*\[4, 6\].*\[3\]"),
+    "labels of another length": (
+        lambda: qt.TokenBatch(LOGITS, LABELS[:3]),
+        r"labels must have shape \[4\].*\[4, "
+        r"6\].*\[3\]",
+    ),
     "labels no tensor": (lambda: qt.TokenBatch(LOGITS, [0, 1, 2, 5]), r"labels must be a torch.Tensor.*not list"),
     "NaN logits": (lambda: qt.TokenBatch(with_entry(math.nan), LABELS), r"logits holds NaN at token 2"),
     "infinite logits": (lambda: qt.TokenBatch(with_entry(math.inf), LABELS), r"logits holds \+inf at token 2.*Clip"),
@@ -38,7 +50,11 @@ BATCHES = {
         lambda: qt.TokenBatch(LOGITS.clone().index_fill(0, torch.tensor([1]), -math.inf), LABELS),
         r"-inf throughout at token 1",
     ),
-    "integer logits": (lambda: qt.TokenBatch(LOGITS.long(), LABELS), r"logits must be floating point.*int64.*logits.float\(\)"),
+    "integer logits": (
+        lambda: qt.TokenBatch(LOGITS.long(), LABELS),
+        r"logits must be floating "
+        r"point.*int64.*logits.float\(\)",
+    ),
     "three axes": (lambda: qt.TokenBatch(LOGITS[None], LABELS), r"shape \[N, V\].*\[1, 4, 6\].*from_causal_lm"),
     "one axis": (lambda: qt.TokenBatch(LOGITS[0], LABELS[0]), r"shape \[N, V\].*\[6\].*logits\[None\]"),
     "no tokens": (lambda: qt.TokenBatch(LOGITS[:0], LABELS[:0]), r"shape \[0, 6\].*empty batch"),
@@ -68,8 +84,16 @@ BATCHES = {
         lambda: qt.TokenBatch(LOGITS, LABELS, weights=torch.tensor([1.0, math.nan, 1.0, 1.0])),
         r"weights is not finite at token 1",
     ),
-    "critical's values": (lambda: qt.TokenBatch(LOGITS, LABELS, critical=torch.rand(4)), r"critical must be a mask.*weights"),
-    "sequence_ids' type": (lambda: qt.TokenBatch(LOGITS, LABELS, sequence_ids=torch.rand(4)), r"sequence_ids must be integers"),
+    "critical's values": (
+        lambda: qt.TokenBatch(LOGITS, LABELS, critical=torch.rand(4)),
+        r"critical must be a "
+        "mask.*weights",
+    ),
+    "sequence_ids' type": (
+        lambda: qt.TokenBatch(LOGITS, LABELS, sequence_ids=torch.rand(4)),
+        r"sequence_ids must be "
+        "integers",
+    ),
     "texts": (lambda: qt.TokenBatch(LOGITS, LABELS, tokens=["a", "b"]), r"tokens must be 4 texts.*2"),
     "a text for texts": (lambda: qt.TokenBatch(LOGITS, LABELS, tokens="abcd"), r"tokens must be 4 texts"),
     "all masked": (
@@ -80,7 +104,11 @@ BATCHES = {
         lambda: qt.TokenBatch.from_causal_lm(LOGITS[None], torch.tensor([[1, -100, -100, -100]])),
         r"masked.*first position is never predicted",
     ),
-    "causal logits": (lambda: qt.TokenBatch.from_causal_lm(LOGITS, LABELS), r"logits must have shape \[B, T, V\].*\[4, 6\]"),
+    "causal logits": (
+        lambda: qt.TokenBatch.from_causal_lm(LOGITS, LABELS),
+        r"logits must have shape \[B, T, "
+        r"V\].*\[4, 6\]",
+    ),
     "causal labels": (
         lambda: qt.TokenBatch.from_causal_lm(LOGITS[None], LABELS[None, :3]),
         r"labels must have shape \[1, 4\].*\[1, 3\]",
@@ -164,7 +192,9 @@ def test_a_loss_that_is_constant_in_the_logits(loss, batch):
     ("loss", "shape"), [(lambda z, y: z.log_softmax(-1), r"\[6, V\]|\[5, V\]"), (lambda z, y: nll(z, y)[:-1], r"\[5\]")]
 )
 def test_a_loss_of_the_wrong_shape(loss, shape, batch):
-    with pytest.raises(qt.LossError, match=r"returned shape .* One value|returned shape .* returns one value a token.*qt.adapt"):
+    with pytest.raises(
+        qt.LossError, match=r"returned shape .* One value|returned shape .* returns one value a token.*qt.adapt"
+    ):
         qt.invert(loss, batch)
 
 
@@ -172,7 +202,9 @@ def test_a_loss_that_raises_is_quoted(batch):
     def broken(logits, labels):
         raise RuntimeError("the fuse has blown")
 
-    with pytest.raises(qt.LossError, match=r"broken raised RuntimeError on logits \[5, 6\] and labels \[5\].*the fuse has blown") as caught:
+    with pytest.raises(
+        qt.LossError, match=r"broken raised RuntimeError on logits \[5, 6\] and labels \[5\].*the fuse has blown"
+    ) as caught:
         qt.invert(broken, batch)
     assert isinstance(caught.value.__cause__, RuntimeError)
 
@@ -188,10 +220,13 @@ def test_a_loss_that_raises_later_is_quoted(batch):
 
 @pytest.mark.parametrize("method", ["auto", "torch.func"])
 @pytest.mark.parametrize(
-    ("name", "missing"), [("asft", "reference_logits"), ("kd", "teacher_logits"), ("psft", "old_logits"), ("cft", "critical")]
+    ("name", "missing"),
+    [("asft", "reference_logits"), ("kd", "teacher_logits"), ("psft", "old_logits"), ("cft", "critical")],
 )
 def test_missing_context_is_named(name, missing, method, batch):
-    with pytest.raises(qt.MissingContextError, match=rf"{name}.* needs {missing} \[N.*\nPass TokenBatch\(..., {missing}=...\)"):
+    with pytest.raises(
+        qt.MissingContextError, match=rf"{name}.* needs {missing} \[N.*\nPass TokenBatch\(..., {missing}=...\)"
+    ):
         qt.invert(name, batch, method=method)
 
 
@@ -254,7 +289,7 @@ def test_adapt_names_its_options(arguments, message):
         qt.adapt(nll, **arguments)
 
 
-# --- checking is cheap ----------------------------------------------------------------------------------------------------
+# --- checking is cheap
 
 
 class _Operations(torch.utils._python_dispatch.TorchDispatchMode):

@@ -102,7 +102,9 @@ def test_the_same_call_gives_the_same_answer(batch):
 
 
 def test_nothing_of_the_batch_is_changed(batch):
-    before = {name: value.clone() for name, value in {**batch.context, "logits": batch.logits, "labels": batch.labels}.items()}
+    before = {
+        name: value.clone() for name, value in {**batch.context, "logits": batch.logits, "labels": batch.labels}.items()
+    }
     for method in METHODS:
         qt.invert("asft", batch, method=method)
     qt.invert(mean_dft, batch)
@@ -178,7 +180,7 @@ def test_compiled_is_the_same(name, batch):
 
 @pytest.mark.slow
 def test_compiled_code_keeps_nothing_of_an_earlier_loss(batch):
-    """Four losses from one factory, where torch.compile keeps two versions of one function; context of changing names."""
+    """Four losses from one factory, where torch.compile keeps two versions of one function; names of context change."""
 
     def loss_with(scale, name):
         if name is None:
@@ -198,17 +200,24 @@ def test_compiled_code_keeps_nothing_of_an_earlier_loss(batch):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_compiled_still_works_or_says_so(batch):
+def test_code_that_branches_on_data_is_compiled_in_parts(batch):
     def branching(logits, labels):
         value = F.cross_entropy(logits, labels)
         return value * 2 if value.item() > 1e9 else value
 
-    try:
-        target = qt.invert(branching, batch, compile=True)
-    except qt.LossError as error:
-        assert "Leave compile=False" in str(error)
-    else:
-        close(target.q, naive.naive_target(naive.cross_entropy, batch))
+    target = qt.invert(branching, batch, compile=True)
+    close(target.q, naive.naive_target(naive.cross_entropy, batch))
+
+
+@pytest.mark.slow
+def test_what_the_compiler_refuses_says_so(batch):
+    def refused(logits, labels):
+        if torch.compiler.is_compiling():
+            raise RuntimeError("not here")
+        return F.cross_entropy(logits, labels)
+
+    with pytest.raises(qt.LossError, match=r"refused could not be compiled.*Leave compile=False"):
+        qt.invert(refused, batch, compile=True)
 
 
 def test_compile_where_there_is_nothing_to_compile(batch):

@@ -33,7 +33,7 @@ def summed_kept(logits, labels, threshold):
     return (loss * keep).sum(), keep.sum()
 
 
-# --- one factor for all tokens -------------------------------------------------------------------------------------------
+# --- one factor for all tokens
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1, 7])
@@ -152,7 +152,7 @@ def test_no_token_with_a_gradient_is_the_model(batch):
     assert any("Q is the model" in note for note in target.notes)
 
 
-# --- means over some ------------------------------------------------------------------------------------------------------
+# --- means over some
 
 
 @pytest.mark.parametrize("chunk_size", [None, 7])
@@ -231,7 +231,7 @@ def test_a_sum_divided_by_the_number_of_sequences(batch, q_sft):
     assert target.reduction.divisor == 6
 
 
-# --- weights in the denominator ---------------------------------------------------------------------------------------------
+# --- weights in the denominator
 
 
 @pytest.mark.parametrize("chunk_size", [None, 7])
@@ -288,7 +288,7 @@ def test_a_scalar_of_trajectory_weights_asks_to_be_declared(batch):
     assert "detached weight" in target.coupled
 
 
-# --- coupling -----------------------------------------------------------------------------------------------------------------
+# --- coupling
 
 
 def over_mean(z, y):
@@ -413,7 +413,11 @@ def test_a_declared_coupling_is_honoured_when_differentiating(batch):
 
 def test_a_declared_coupling_cannot_be_seen_alone(batch):
     variant = qt.Variant(
-        "far", "far", lambda logits, labels: nll(logits, labels) * nll(logits, labels).mean().detach(), "label trust", coupling="by a mean"
+        "far",
+        "far",
+        lambda logits, labels: nll(logits, labels) * nll(logits, labels).mean().detach(),
+        "label trust",
+        coupling="by a mean",
     )
     target = qt.invert(variant, batch, method="vmap")
     assert any("differentiated alone, without its coupling" in note for note in target.notes)

@@ -104,7 +104,10 @@ def test_the_casting_causal_lm_loss_given_directly_is_aligned(plain, q_sft):
 @pytest.mark.parametrize("shift", ["slice", "pad", "roll"])
 def test_a_shift_that_is_not_there_is_refused(shift, plain):
     with pytest.raises(qt.LossError, match=r"label trains another row.*shift='none'"):
-        qt.invert(qt.adapt(lambda logits, labels: F.cross_entropy(logits[0], labels[0], ignore_index=-100), shift=shift), plain)
+        qt.invert(
+            qt.adapt(lambda logits, labels: F.cross_entropy(logits[0], labels[0], ignore_index=-100), shift=shift),
+            plain,
+        )
 
 
 def test_a_shift_that_is_denied_is_refused(plain):

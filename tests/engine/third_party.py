@@ -1,4 +1,4 @@
-"""Losses in the styles of public code, in our own words; each does what its name says and is the cross entropy, or DFT, of its tokens."""
+"""Losses in the styles of public code, in our own words; most are the cross entropy, or DFT, of their tokens."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ def _label_log_p(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
-# --- how a loss computes ------------------------------------------------------------------------------------------------
+# --- how a loss computes
 
 
 class _LegacyCrossEntropy(torch.autograd.Function):
@@ -129,7 +129,7 @@ def data_dependent_loop(logits, labels):
     return total / len(labels)
 
 
-# --- what a loss writes to ----------------------------------------------------------------------------------------------
+# --- what a loss writes to
 
 
 def writes_to_labels(logits, labels):
@@ -156,7 +156,7 @@ def writes_to_teacher(logits, labels, teacher_logits):
     return F.kl_div(logits.log_softmax(-1), teacher_logits, log_target=True, reduction="batchmean")
 
 
-# --- random numbers, masks ----------------------------------------------------------------------------------------------
+# --- random numbers, masks
 
 
 def drops_tokens(logits, labels):
@@ -193,13 +193,11 @@ def empty_after_mask(logits, labels):
     return F.cross_entropy(logits[keep], labels[keep])
 
 
-# --- HF style -----------------------------------------------------------------------------------------------------------
+# --- HF style
 
 
 def _shifted_cross_entropy(logits, labels, num_items_in_batch):
-    loss = F.cross_entropy(
-        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
     return loss / num_items_in_batch if num_items_in_batch is not None else loss / (labels[:, 1:] != IGNORED).sum()
 
 
@@ -269,7 +267,7 @@ def with_reference(outputs, labels, ref_logits, alpha):
     return ((-label_log_p.exp().detach() * label_log_p + alpha * kl) * keep).sum() / keep.sum()
 
 
-# --- (logits, labels, vocab_size, ...) and shifts ----------------------------------------------------------------------------
+# --- (logits, labels, vocab_size, ...) and shifts
 
 
 def causal_lm_padded(logits, labels, vocab_size, num_items_in_batch=None, ignore_index=IGNORED, **kwargs):
@@ -313,7 +311,7 @@ def target_first(targets, predictions):
     return F.cross_entropy(predictions, targets)
 
 
-# --- other arguments, other results ---------------------------------------------------------------------------------------------
+# --- other arguments, other results
 
 
 def flat_input_target(input, target):
