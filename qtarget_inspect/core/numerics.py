@@ -18,6 +18,22 @@ def label_log_prob(log_p: Rows, labels: Labels) -> PerToken:
     return log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
+def label_log_prob_from_logits(logits: Rows, labels: Labels) -> PerToken:
+    """Log probability of each label, from logits.
+
+    log p_y = (z_y - m) - logsumexp_k(z_k - m), m = max z: without the centring, large logits would cost digits.
+
+    Args:
+        logits: [..., V] logits.
+        labels: [...] integer labels.
+
+    Returns:
+        [...] log p_y, nats, <= 0.
+    """
+    centred = logits - logits.amax(-1, keepdim=True)
+    return label_log_prob(centred, labels) - centred.logsumexp(-1)
+
+
 def log_one_minus_label_prob(logits: Rows, labels: Labels) -> PerToken:
     """log(1 - p_y), from the other tokens' logits: exact where p_y rounds to 1.
 
@@ -30,8 +46,9 @@ def log_one_minus_label_prob(logits: Rows, labels: Labels) -> PerToken:
     Returns:
         [...] log(1 - p_y), nats, <= 0.
     """
-    others = logits.scatter(-1, labels.unsqueeze(-1), float("-inf"))
-    return torch.logsumexp(others, -1) - torch.logsumexp(logits, -1)
+    centred = logits - logits.amax(-1, keepdim=True)
+    others = centred.scatter(-1, labels.unsqueeze(-1), float("-inf"))
+    return torch.logsumexp(others, -1) - torch.logsumexp(centred, -1)
 
 
 def expectation(distribution: Rows, values: Rows) -> PerToken:

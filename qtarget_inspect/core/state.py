@@ -115,8 +115,7 @@ class State:
         """[N] log-probability of the label under the model or a context model, nats."""
 
         def compute(rows: State) -> Tensor:
-            logits = rows.context(name)
-            return numerics.label_log_prob(logits, rows.labels) - logits.logsumexp(-1)
+            return numerics.label_log_prob_from_logits(rows.context(name), rows.labels)
 
         return self.per_token(("log_prob_of_label", name), compute)
 

@@ -144,7 +144,8 @@ def roles_of(function: Callable[..., Any], inputs: str, taken: Collection[str] =
         known = (_HIDDEN_NAMES, _HEAD_NAMES, LABEL_NAMES)
         order: list[str | None] = [next((name for name in names[:3] if name in options), None) for options in known]
         if None in order or len(set(order)) < 3:
-            order = list(parameters)[:3] if len(parameters) >= 3 else [None, None, None]
+            in_place: list[str | None] = list(parameters)
+            order = in_place[:3] if len(in_place) >= 3 else [None] * 3
         return dict(zip(("first", "head", "labels"), order, strict=True))
     labels = next((name for name in names if name in LABEL_NAMES and name not in taken), None)
     others = [name for name in names if name != labels]

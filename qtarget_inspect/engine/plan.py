@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -118,7 +119,8 @@ def make_plan(
     """
     if declared != "auto":
         declared_reduction(declared, len(batch))  # refuse nonsense before any work
-    with own_random_numbers(batch.logits.device):
+    # alone, a token may make a loss warn for nothing
+    with own_random_numbers(batch.logits.device), warnings.catch_warnings(action="ignore"):
         found, batch = _recognise_with_rows(loss, batch, method, dtype)
         chunk = rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size)
         plan = Plan(found, declared, dtype, chunk, None, AS_RETURNED, coupling, compile=compile_)

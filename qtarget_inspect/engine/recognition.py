@@ -123,7 +123,7 @@ def _fits_the_batch_only(loss: TokenLoss, batch: TokenBatch) -> bool:
 
 
 def _samples(batch: TokenBatch, dtype: torch.dtype) -> Iterator[tuple[TokenBatch, bool]]:
-    """A few tokens in double precision, the same in the batch's own type, more tokens, and in the end the batch itself."""
+    """A few tokens in double precision, the same in the compute type, more tokens, in the end the batch itself."""
     double = dtype if batch.logits.device.type == "mps" else torch.float64
     tokens = SAMPLE_TOKENS - (batch.vocabulary == SAMPLE_TOKENS)  # so that [n] and [V] can be told apart
     rows = sample_rows(batch)[:tokens]

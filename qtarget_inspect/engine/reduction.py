@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +103,8 @@ def gradient_alone(loss: TokenLoss, token: TokenBatch, method: GradientMethod, d
         [V] gradient; NaN where the loss cannot be had for one token alone.
     """
     try:
-        value, gradient = loss_and_gradient(loss, token.logits.to(dtype).clone(), token, method)
+        with warnings.catch_warnings(action="ignore"):
+            value, gradient = loss_and_gradient(loss, token.logits.to(dtype).clone(), token, method)
     except LossError:
         return torch.full((token.vocabulary,), torch.nan, dtype=dtype, device=token.logits.device)
     most = 2 if loss.layout == "causal" else 1
@@ -268,8 +270,7 @@ def declared_reduction(declared: str | float, tokens: int) -> Reduction:
         return Reduction("sum", "sum, as declared", 1.0, True)
     if declared == "mean":
         return Reduction("mean", f"mean over {tokens} tokens, undone as declared", float(tokens), True)
-    number = isinstance(declared, (int, float)) and not isinstance(declared, bool)
-    if number and declared != 0 and math.isfinite(declared):
+    if isinstance(declared, (int, float)) and not isinstance(declared, bool) and declared and math.isfinite(declared):
         return Reduction("constant", f"division by {declared:g}, undone as declared", float(declared), True)
     raise ReductionError(
         f"reduction must be 'auto', 'sum', 'mean', or the number the sum was divided by, not {declared!r}."

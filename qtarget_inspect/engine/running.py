@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -74,7 +75,10 @@ def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
         return _run_whole(plan, batch, out, kind)
     passed = _run_chunks(plan, batch, out, kind)
     if passed is not None:
-        coupled, note = (None, "") if plan.settled else coupling_in_company(plan, batch, passed.p_label, out)
+        coupled, note = None, ""
+        if not plan.settled:
+            with warnings.catch_warnings(action="ignore"):
+                coupled, note = coupling_in_company(plan, batch, passed.p_label, out)
         if coupled is None:
             found = replace(plan.found, reason="; ".join(filter(None, (plan.found.reason, note))))
             return Outcome(replace(plan, settled=True, found=found), passed.mass, passed.silent)

@@ -1,5 +1,7 @@
 """Clipped importance ratio of the label: Proximal SFT."""
 
+import math
+
 import torch
 
 from qtarget_inspect.core.numerics import label_log_prob
@@ -32,7 +34,6 @@ def psft(
     """
     log_old = label_log_prob(old_logits.log_softmax(-1), labels)
     nll = negative_log_likelihood(logits, labels)
-    ratio = torch.where(
-        torch.isinf(nll), float("-inf"), -nll - log_old
-    ).exp()  # an impossible label has ratio 0, not 0/0
+    log_ratio = torch.where(torch.isinf(nll), float("-inf"), -nll - log_old)  # an impossible label has ratio 0, not 0/0
+    ratio = log_ratio.clamp(max=math.log(1 + epsilon_high) + 1).exp()  # cut above the clip, before exp can overflow
     return -torch.minimum(ratio, ratio.clamp(1 - epsilon, 1 + epsilon_high))

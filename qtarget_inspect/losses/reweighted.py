@@ -4,9 +4,8 @@ import math
 
 import torch
 
-from qtarget_inspect.core.numerics import label_log_prob, top_k_entropy
+from qtarget_inspect.core.numerics import expectation, label_log_prob
 from qtarget_inspect.core.shapes import Ids, Labels, Mask, PerToken, Rows
-from qtarget_inspect.core.state import sequence_mean
 from qtarget_inspect.losses.terms import negative_log_likelihood, weighted_likelihood
 
 
@@ -74,7 +73,9 @@ def eaft(logits: Rows, labels: Labels, *, top_k: int = 20) -> PerToken:
     """
     nll = negative_log_likelihood(logits, labels)
     size = min(top_k, logits.shape[-1])
-    return weighted_likelihood(top_k_entropy(logits.detach(), size) / math.log(size), nll)
+    log_top = logits.detach().topk(size, dim=-1).values.log_softmax(-1)
+    entropy = -expectation(log_top.exp(), log_top)
+    return weighted_likelihood(entropy / math.log(size), nll)
 
 
 def iw_sft(
@@ -105,9 +106,11 @@ def iw_sft(
     """
     nll = negative_log_likelihood(logits, labels)
     log_q, log_ref = -nll.detach(), label_log_prob(reference_logits.log_softmax(-1), labels)
-    log_ratio = torch.where(log_q == log_ref, 0.0, log_q - log_ref)
-    weight = sequence_mean(log_ratio, sequence_ids).exp().clamp(0.0, maximum)
-    return weighted_likelihood(weight, nll)
+    log_ratio = torch.where(log_q == log_ref, 0.0, log_q - log_ref)  # also where both find the label impossible
+    _, sequence = torch.unique(sequence_ids, return_inverse=True)
+    sums = torch.zeros_like(log_ratio).scatter_add(0, sequence, log_ratio)
+    lengths = torch.zeros_like(log_ratio).scatter_add(0, sequence, torch.ones_like(log_ratio))
+    return weighted_likelihood((sums / lengths)[sequence].exp().clamp(0.0, maximum), nll)
 
 
 def cft(logits: Rows, labels: Labels, critical: Mask) -> PerToken:

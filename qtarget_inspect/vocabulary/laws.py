@@ -182,8 +182,8 @@ def ratio_below(maximum: float, of: str = "old_logits") -> Law:
 
     def value(state: State) -> Tensor:
         log_p = state.log_p_label
-        ratio = torch.where(torch.isinf(log_p), log_p, log_p - state.log_prob_of_label(of)).exp()
-        return torch.where(ratio < maximum, ratio, 0.0)
+        log_ratio = torch.where(torch.isinf(log_p), log_p, log_p - state.log_prob_of_label(of))
+        return torch.where(log_ratio < math.log(maximum), log_ratio.exp(), 0.0)
 
     return Law(f"r 1[r < {maximum:.6g}]", rf"r\,\mathbf{{1}}[r < {maximum:.6g}]", value, (of,), _PRODUCT)
 
