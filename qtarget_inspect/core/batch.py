@@ -197,7 +197,7 @@ class TokenBatch:
             else:
                 rows = torch.arange(len(self), device=index.device)[index].tolist()
                 fields["tokens"] = tuple(self.tokens[row] for row in rows)
-        return self._trusted(fields)
+        return self.unchecked(fields)
 
     def with_logits(self, logits: Tensor, **context: Tensor) -> TokenBatch:
         """The same tokens with other logits, and other context where given; checked.
@@ -227,7 +227,7 @@ class TokenBatch:
             fields[name] = value if keep else value.to(target)
         if self.positions is not None:
             fields["positions"] = self.positions if isinstance(target, torch.dtype) else self.positions.to(target)
-        return self._trusted(fields)
+        return self.unchecked(fields)
 
     def to_grid(self, values: Tensor, fill: float = float("nan")) -> Tensor:
         """Put [N, ...] values back where the tokens stood.
@@ -282,11 +282,11 @@ class TokenBatch:
         fields["sequence_ids"] = torch.cat(ids)
         if all(part.tokens is not None for part in parts):
             fields["tokens"] = tuple(token for part in parts for token in part.tokens or ())
-        return cls._trusted(fields)
+        return cls.unchecked(fields)
 
     @classmethod
-    def _trusted(cls, fields: Mapping[str, Any]) -> TokenBatch:
-        """A batch from fields that were checked before."""
+    def unchecked(cls, fields: Mapping[str, Any]) -> TokenBatch:
+        """A batch from fields that were checked before, without checking them again."""
         batch = object.__new__(cls)
         for name in cls.__dataclass_fields__:
             if name != "_":

@@ -58,7 +58,7 @@ def _gradient_with_label(loss: TokenLoss, sample: TokenBatch, index: int, label:
     labels = sample.labels.clone()
     labels[index] = label
     fields = {name: value.clone() for name, value in sample.context.items()}
-    changed = TokenBatch._trusted({"logits": sample.logits, "labels": labels, **fields})
+    changed = TokenBatch.unchecked({"logits": sample.logits, "labels": labels, **fields})
     with own_random_numbers(sample.logits.device, seed=0):
         try:
             return loss_and_gradient(loss, sample.logits.clone(), changed, "autograd")[1]

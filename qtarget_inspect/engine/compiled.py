@@ -36,7 +36,7 @@ def _compiled(loss: TokenLoss) -> Differentiate:
     """torch.compile of the gradient. Context goes in as a dict of tensors: nothing of one chunk is kept."""
 
     def step(z: Tensor, fields: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        tokens = TokenBatch._trusted({"logits": z, **fields})
+        tokens = TokenBatch.unchecked({"logits": z, **fields})
 
         def total(x: Tensor) -> tuple[Tensor, Tensor]:
             value = loss(x, tokens)

@@ -115,7 +115,7 @@ def _fits_the_batch_only(loss: TokenLoss, batch: TokenBatch) -> bool:
     try:
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fields = {name: mode.from_tensor(value) for name, value in _tensors(batch).items()}
-            fake = TokenBatch._trusted(fields)
+            fake = TokenBatch.unchecked(fields)
             _check_shape(loss, replace(loss, layout="flat")(fake.logits, fake), len(batch))
     except Exception:  # whatever it raises on the batch, it is no loss of the batch
         return False
@@ -174,7 +174,7 @@ def _candidates(loss: TokenLoss) -> tuple[Layout, ...]:
 def _try(loss: TokenLoss, sample: TokenBatch) -> _Trial:
     """One call under plain autograd, with copies; a loss that writes into its arguments is called again, privately."""
     device = sample.logits.device
-    handed = TokenBatch._trusted({name: value.clone() for name, value in _tensors(sample).items()})
+    handed = TokenBatch.unchecked({name: value.clone() for name, value in _tensors(sample).items()})
     with own_random_numbers(device, seed=0):
         before = random_state(device)
         try:

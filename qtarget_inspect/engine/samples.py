@@ -65,7 +65,7 @@ def spread_sample(batch: TokenBatch, rows: Tensor, dtype: torch.dtype) -> TokenB
             fields[name] = torch.where(fields[name] == 0, 1, fields[name])
     if "critical" in fields:
         fields["critical"] = torch.arange(len(rows), device=rows.device) % 3 != 1
-    return TokenBatch._trusted(fields)
+    return TokenBatch.unchecked(fields)
 
 
 def set_log_odds(logits: Tensor, labels: Tensor, log_odds: Tensor) -> Tensor:
@@ -120,4 +120,4 @@ def narrow_batch(batch: TokenBatch, p_label: Tensor, columns: int, dtype: torch.
             level = wide[:, picked].to(dtype).logsumexp(-1)
             odds = (label - level).clamp(-LOG_ODDS_LIMIT, LOG_ODDS_LIMIT).nan_to_num(0.0)
             fields[name] = set_log_odds(centred(wide), labels, odds)
-    return TokenBatch._trusted(fields)
+    return TokenBatch.unchecked(fields)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.chunks import row_chunks, rows_per_chunk
+from qtarget_inspect.core.state import State
+from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.reduction import Reduction
 
 if TYPE_CHECKING:
@@ -83,20 +85,16 @@ class InducedTarget:
     @cached_property
     def p_label(self) -> Tensor:
         """[N] the model's probability of the observed token."""
-        logits = self.batch.logits
-        label = logits.gather(-1, self.batch.labels.unsqueeze(-1)).squeeze(-1).to(self.q.dtype)
-        size = rows_per_chunk(logits.shape[1], self.q.dtype, logits.device)
-        total = [logits[rows].to(self.q.dtype).logsumexp(-1) for rows in row_chunks(len(self.batch), size)]
-        return (label - torch.cat(total)).exp()
+        return State(self.batch, self.q.dtype).p_label
 
     def is_distribution(self, tolerance: float | None = None) -> Tensor:
         """[N] bool: where Q sums to 1 and has no negative entry, up to rounding.
 
         Args:
-            tolerance: what counts as rounding; default 1e-9 in float64, 1e-5 in float32.
+            tolerance: what counts as rounding, per unit of Q's largest entry; default 1e-10 in float64, 1e-5 in float32.
 
         Returns:
             [N] mask.
         """
-        tolerance = tolerance if tolerance is not None else (1e-9 if self.q.dtype == torch.float64 else 1e-5)
-        return ((self.mass - 1).abs() <= tolerance) & (self.negative_mass <= tolerance)
+        allowed = (rounding(self.q.dtype) if tolerance is None else tolerance) * row_size(self.q)
+        return ((self.mass - 1).abs() <= allowed) & (self.negative_mass <= allowed)

@@ -169,7 +169,7 @@ class _DetachedLoss:
         from qtarget_inspect.core.batch import TokenBatch
         from qtarget_inspect.core.numerics import expectation
 
-        state = State(TokenBatch._trusted({"logits": logits.detach(), "labels": labels, **context}))
+        state = State(TokenBatch.unchecked({"logits": logits.detach(), "labels": labels, **context}))
         log_p = logits.log_softmax(-1)
         values = torch.zeros_like(log_p[:, 0])
         for name, weight in self.pulls.weights(state).items():
