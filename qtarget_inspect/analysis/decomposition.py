@@ -13,11 +13,13 @@ from torch import Tensor
 from qtarget_inspect.analysis.fitting import Fit, choose_attractors, fit_pulls
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.state import State
+from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.directions import Direction
 from qtarget_inspect.vocabulary.pulls import LABEL, natural_gauge, total_pull
 
+ReadGauge = Literal["unit", "normalized"]
 Gauge = Literal["unit", "normalized", "natural"]
 Reading = Literal["attractor", "self", "label-free"]
 
@@ -25,11 +27,9 @@ FLAG_NO_TOTAL_PULL = "total pull is 0: no normalized gauge"
 FLAG_REVERSED = "total pull is negative: the normalized gauge is reversed"
 FLAG_FULL_TRUST = "gamma is 1: no residual"
 FLAG_DEPENDENT = "directions are not independent: the smallest weights of many"
+FLAG_SATURATED = "as many directions as dimensions: they would explain any loss"
 FLAG_TWINS = "as well explained by"
 FLAG_CERTAIN = "p_y is 1 to rounding: gamma is undetermined"
-
-MASS_NOISE = 1e-5
-"""How far the sum of Q may be off 1 by float32 rounding, inside the loss or out, before mass counts as lost."""
 
 _FIT_ZERO = 1e-9  # a fitted total pull below this share of the pulls' sizes counts as zero
 _DECLARED_ZERO = 1e-14
@@ -138,12 +138,16 @@ def decompose(
         >>> [round(float(qt.decompose(target, reading=r).gamma), 4) for r in ("attractor", "self", "label-free")]
         [0.25, 0.25, 0.4375]
     """
+    if not isinstance(target, InducedTarget):
+        raise QTargetError(
+            f"decompose takes what qt.invert returns, not {type(target).__name__}: qt.invert(loss, batch)."
+        )
     if gauge not in get_args(Gauge):
         raise QTargetError(f"gauge must be one of {', '.join(get_args(Gauge))}, not {gauge!r}.")
     if reading not in get_args(Reading):
         raise QTargetError(f"reading must be one of {', '.join(get_args(Reading))}, not {reading!r}.")
-    if reading == "self":
-        return _self_reading(target, gauge)
+    if reading == "self" and gauge == "unit":
+        return _self_reading(target, "unit", None, {})
     if reading == "label-free" and gauge == "unit" and attractors is None:
         q_label = target.q_label.to(torch.float64)
         unknown = torch.full_like(q_label, torch.nan)
@@ -152,8 +156,10 @@ def decompose(
     total = total_pull(known, weights)
     resolved = _natural(known, weights, unexplained, source, flags) if gauge == "natural" else gauge
     if resolved == "normalized":
-        flags |= _gauge_flags(total, weights, _FIT_ZERO if source == "fit" else _DECLARED_ZERO)
+        flags |= _gauge_flags(total, weights, _FIT_ZERO if source == "fit" else _DECLARED_ZERO, target.q.dtype)
     scale = _scale(total, flags) if resolved == "normalized" else torch.ones_like(total)
+    if reading == "self":
+        return _self_reading(target, resolved, total, flags)
     gamma = weights[LABEL] / scale if LABEL in weights else torch.zeros_like(total) / scale
     if reading == "label-free":
         g_label = target.g.gather(-1, target.batch.labels.unsqueeze(-1)).squeeze(-1).to(total.dtype)
@@ -170,10 +176,13 @@ def _pulls(
     if declared is not None:
         weights = declared.weights(State(target.batch, torch.float64))
         return weights, declared.directions, _declared_error(target), "declared", {}
-    loses_mass = bool(((target.mass - 1).abs() > MASS_NOISE).any())
+    # float32 rounding, inside the loss or out, is no loss of mass
+    loses_mass = bool(((target.mass - 1).abs() > rounding(torch.float32) * row_size(target.q)).any())
     chosen = choose_attractors(attractors, target.batch, loses_mass)
     fit: Fit = fit_pulls(target.g, target.batch, chosen)
     flags = {FLAG_DEPENDENT: fit.dependent} if bool(fit.dependent.any()) else {}
+    if fit.saturated:
+        flags[FLAG_SATURATED] = torch.ones_like(fit.dependent)
     for twin in fit.twins:
         flags[f"{FLAG_TWINS} {', '.join(twin)}"] = torch.ones_like(fit.dependent)
     return fit.weights, {d.name: d for d in chosen}, fit.unexplained, "fit", flags
@@ -213,27 +222,27 @@ def _declared_error(target: InducedTarget) -> Tensor:
     return (closed.q - target.q).abs().amax(-1).to(torch.float64)
 
 
-def _self_reading(target: InducedTarget, gauge: str) -> Decomposition:
-    """gamma such that Q = gamma onehot(y) + (1 - gamma) p fits best: off the label, g_k = gamma p_k."""
+def _self_reading(target: InducedTarget, gauge: str, total: Tensor | None, flags: dict[str, Tensor]) -> Decomposition:
+    """gamma for which gamma onehot(y) + (1 - gamma) p fits Q best: off the label, g_k = gamma p_k."""
     state = State(target.batch, torch.float64)
     labels = target.batch.labels.unsqueeze(-1)
     g_others = target.g.scatter(-1, labels, 0.0).sum(-1, dtype=torch.float64)
     certain = state.one_minus_p_label == 0
-    gamma = g_others / torch.where(certain, torch.nan, state.one_minus_p_label)
-    expected = directions.label().gradient(state) * gamma.unsqueeze(-1)
+    pull = g_others / torch.where(certain, torch.nan, state.one_minus_p_label)
+    expected = directions.label().gradient(state) * pull.unsqueeze(-1)
     unexplained = (target.g - expected).abs().amax(-1)
-    flags = {FLAG_CERTAIN: certain} if bool(certain.any()) else {}
-    weights = {LABEL: gamma}
-    resolved = "unit" if gauge == "natural" else gauge
-    if resolved == "normalized":
-        flags |= _gauge_flags(gamma, weights, _FIT_ZERO)
-        gamma = gamma / _scale(gamma, flags)
-    return _build(target, resolved, "self", gamma, weights, weights[LABEL], unexplained, "none", flags)
+    if bool(certain.any()):
+        flags = {**flags, FLAG_CERTAIN: certain}
+    gamma = pull / _scale(total, flags) if gauge == "normalized" and total is not None else pull
+    return _build(
+        target, gauge, "self", gamma, {LABEL: pull}, pull if total is None else total, unexplained, "none", flags
+    )
 
 
-def _gauge_flags(total: Tensor, weights: dict[str, Tensor], tolerance: float) -> dict[str, Tensor]:
+def _gauge_flags(total: Tensor, weights: dict[str, Tensor], tolerance: float, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Where the normalized gauge is undefined or reversed; a total pull that underflows in Q's type counts as 0."""
     size = torch.stack([weight.abs() for weight in weights.values()]).sum(0)
-    zero = total.abs() <= tolerance * size
+    zero = total.abs() <= torch.clamp(tolerance * size, min=torch.finfo(dtype).tiny)
     reversed_ = (total < 0) & ~zero
     masks = {FLAG_NO_TOTAL_PULL: zero, FLAG_REVERSED: reversed_}
     return {name: mask for name, mask in masks.items() if bool(mask.any())}

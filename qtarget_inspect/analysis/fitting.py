@@ -40,12 +40,15 @@ class Fit:
         dependent: [N] bool, tokens whose directions are not independent; their weights are the smallest of many that
             fit equally.
         twins: other sets of as many directions that explain the gradient as well.
+        saturated: whether there are as many directions as dimensions of the gradient (V - 1), so that any loss would be
+            explained.
     """
 
     weights: dict[str, Tensor]
     unexplained: Tensor
     dependent: Tensor
     twins: tuple[tuple[str, ...], ...] = ()
+    saturated: bool = False
 
 
 def default_attractors(batch: TokenBatch) -> tuple[Direction, ...]:
@@ -78,6 +81,8 @@ def choose_attractors(
     Raises:
         QTargetError: a name is unknown, or the label is missing.
     """
+    if isinstance(attractors, str):
+        raise QTargetError(f"attractors must be a list of names or Directions, not the text {attractors!r}.")
     if attractors is None:
         return default_attractors(batch) + ((directions.nowhere(),) if loses_mass else ())
     chosen = []
@@ -86,9 +91,13 @@ def choose_attractors(
             raise QTargetError(
                 f"no attractor is named {attractor!r}; named are {', '.join(_BY_NAME)}, or pass a Direction."
             )
+        if not isinstance(attractor, str | Direction):
+            raise QTargetError(f"an attractor is a name or a Direction, not {attractor!r}.")
         chosen.append(_BY_NAME[attractor]() if isinstance(attractor, str) else attractor)
     if "label" not in [direction.name for direction in chosen]:
         raise QTargetError("attractors must include 'label': gamma is the pull to it.")
+    if len({direction.name for direction in chosen}) < len(chosen):
+        raise QTargetError(f"attractors name a direction twice: {', '.join(direction.name for direction in chosen)}.")
     return tuple(chosen)
 
 
@@ -118,28 +127,32 @@ def fit_pulls(gradient: Tensor, batch: TokenBatch, attractors: Sequence[Directio
     ])
     everything = tuple(range(len(names)))
     largest = gradient.abs().amax(-1).to(torch.float64)
+    scale = float(largest.max())
     found: dict[tuple[int, ...], tuple[Fit, Tensor]] = {}
 
     def attempt(subset: tuple[int, ...], precision: float, rounding: float) -> Fit | None:
         """The fit over a subset, None where it leaves more than rounding on some token."""
         weights, dependent = normal.solve(subset)
-        if not bool((normal.missing(weights) <= (100 * precision) ** 2 * normal.energy + rounding**2).all()):
+        if not bool((normal.missing(weights) <= (100 * precision) ** 2 * normal.energy + (rounding * scale) ** 2).all()):
             return None
         if subset not in found:
             refined, unexplained = _refine(gradient, batch, attractors, normal, subset, weights, chunks)
             by_name = {name: refined[:, index] for index, name in enumerate(names)}
             found[subset] = Fit(by_name, unexplained, dependent), unexplained
         fit, unexplained = found[subset]
-        return fit if bool((unexplained <= precision * largest + rounding).all()) else None
+        pulls = torch.stack([weight.abs() for weight in fit.weights.values()]).sum(0).clamp(max=100 * scale)
+        return fit if bool((unexplained <= precision * largest + rounding * pulls + tiny).all()) else None
 
-    double, single = (1e-7, 1e-12), (1e-3, 1e-6)
+    tiny = 1e-15 * scale
+    double, single = (1e-7, 1e-12), (3e-5, 1e-6)  # share of g, and of the pulls: 1 - p_y is rounded in p_y's last place
     for precision, rounding in (double, single) if gradient.dtype == torch.float64 else (single,):
         for subset in _subsets(names):  # the second round is for losses that cast to float32 inside
             fit = attempt(subset, precision, rounding)
             if fit is not None:
                 same_size = [other for other in _subsets(names) if len(other) == len(subset) and other != subset]
                 twins = [other for other in same_size if attempt(other, precision, rounding) is not None]
-                return replace(fit, twins=tuple(tuple(names[index] for index in other) for other in twins))
+                named = tuple(tuple(names[index] for index in other) for other in twins)
+                return replace(fit, twins=named, saturated=len(subset) >= batch.vocabulary - 1)
     weights, dependent = normal.solve(everything)
     refined, unexplained = _refine(gradient, batch, attractors, normal, everything, weights, chunks)
     return Fit({name: refined[:, index] for index, name in enumerate(names)}, unexplained, dependent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,20 +59,27 @@ def read_weights(folder: Path, dtype: torch.dtype, **options: Any) -> PreTrained
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Hub access off and transformers' bars hidden inside the block; no environment variable is touched.
+    """Hub access off and progress bars hidden inside the block; no environment variable is touched.
 
     The hub library reads its environment once, at import, into a constant: that is what is set and set back.
+    The bar of the GGUF conversion does not ask transformers' switch, so its class is exchanged.
     """
     import huggingface_hub.constants
+    from transformers import modeling_gguf_pytorch_utils as conversion
     from transformers.utils import logging
 
+    bar = getattr(conversion, "tqdm", None)
     shown = logging.is_progress_bar_enabled()
     offline = huggingface_hub.constants.HF_HUB_OFFLINE
     logging.disable_progress_bar()
     huggingface_hub.constants.HF_HUB_OFFLINE = True
+    if bar is not None:
+        conversion.tqdm = partial(bar, disable=True)
     try:
         yield
     finally:
+        if bar is not None:
+            conversion.tqdm = bar
         huggingface_hub.constants.HF_HUB_OFFLINE = offline
         if shown:
             logging.enable_progress_bar()

@@ -9,11 +9,9 @@ from torch import Tensor
 
 from qtarget_inspect.analysis.decomposition import FLAG_NO_TOTAL_PULL, Decomposition
 from qtarget_inspect.analysis.verification import Verification
+from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.variants.variant import Variant
 from qtarget_inspect.vocabulary.pulls import LABEL, Pulls
-
-SIGN_TOLERANCE = 1e-9
-"""Entries of Q above minus this count as not negative."""
 
 
 def note(verification: Verification) -> str:
@@ -26,27 +24,48 @@ def note(verification: Verification) -> str:
         Sentences; empty where the claim holds in both gauges and Q is a distribution.
     """
     parts = []
-    variant = verification.variant
-    if not verification.holds:
-        parts.append(f"claim fails; found: {found(variant, verification.readings['unit'])}")
+    variant, reading = verification.variant, verification.reading
+    if verification.pulls_error > rounding(reading.q.dtype):
+        parts.append(f"the declared pulls are off Q by {verification.pulls_error:.1g}; gamma is fitted instead")
+    if verification.holds is None:
+        parts.append(_untold(verification))
+    elif not verification.holds:
+        where = [name for name, check in verification.checks.items() if check.holds]
+        only = f"holds only in the {where[0]} gauge; " if where else ""
+        parts.append(f"claim fails; {only}found: {found(variant, verification.readings['unit'])}")
         parts += [
             f"in the {name} gauge Q agrees with the claim only where it says nothing (gamma = 1)"
             for name, check in verification.checks.items()
-            if check.vacuous and check.max_error <= verification.tolerance
+            if check.vacuous
         ]
-    elif verification.gauge == "unit":
-        parts.append(_other_gauge(verification.readings["normalized"]))
-    elif verification.gauge == "normalized":
-        parts.append(_other_gauge(verification.readings["unit"]))
-    reading = verification.reading
-    smallest, where = _smallest(reading)
-    if smallest < -SIGN_TOLERANCE:
-        gamma = float(reading.gamma[torch.isfinite(reading.gamma)].max())
-        because = f"gamma up to {gamma:.3g}" if gamma > 1 + SIGN_TOLERANCE else "the pulls push away from some tokens"
-        parts.append(f"Q is signed, down to {smallest:.2g} (p_y = {where:.2g}): {because}")
+    elif verification.gauge != "both":
+        parts.append(_other_gauge(verification.readings["normalized" if verification.gauge == "unit" else "unit"]))
+    parts.append(_signed(reading))
     if variant.coupling:
         parts.append(f"tokens are coupled by {variant.coupling}")
     return "; ".join(part for part in parts if part)
+
+
+def _untold(verification: Verification) -> str:
+    """Why these states cannot tell a right claim from a wrong one."""
+    claim, check = verification.claim, verification.check
+    if check.defined == 0:
+        return f"not testable on these states: the {check.gauge} gauge is defined on none of them"
+    reasons = ["gamma is 1"]
+    if claim.differs_from is not None:
+        reasons.append(f"{claim.differs_from.replace('_logits', '')} equals the model")
+    return f"not testable on these states: everywhere {' or '.join(reasons)}, or the model is flat; the claim agrees"
+
+
+def _signed(reading: Decomposition) -> str:
+    """Where Q is negative and why, empty where it is not."""
+    smallest, where = _smallest(reading)
+    defined = torch.isfinite(reading.gamma)
+    if not bool(defined.any()) or smallest >= -rounding(reading.q.dtype) * float(row_size(reading.q[defined]).max()):
+        return ""
+    gamma = float(reading.gamma[defined].max())
+    because = f"gamma up to {gamma:.3g}" if gamma > 1 + 1e-6 else "the pulls push away from some tokens"
+    return f"Q is signed, down to {smallest:.2g} (p_y = {where:.2g}): {because}"
 
 
 def found(variant: Variant, reading: Decomposition) -> str:
@@ -96,7 +115,7 @@ def pulls_in_words(pulls: Pulls, gauge: str, total_pull: Tensor | None = None) -
     toward = [term for term in pulls if term.direction.kind == "toward"]
     labels = [term.weight.text for term in toward if term.direction.name == LABEL]
     others = [term for term in toward if term.direction.name != LABEL]
-    complete = total_pull is not None and bool(((total_pull - 1).abs() < SIGN_TOLERANCE).all())
+    complete = total_pull is not None and bool(((total_pull - 1).abs() < 1e-9).all())
     gamma = " + ".join(labels) if labels else "0"
     if gauge == "normalized" and labels and not complete:
         gamma = f"{gamma} / ({' + '.join(term.weight.text for term in toward)})"
@@ -115,10 +134,10 @@ def _other_gauge(reading: Decomposition) -> str:
         return "the total pull is 0: there is no normalized gauge"
     gamma = reading.gamma[torch.isfinite(reading.gamma)]
     low, high = float(gamma.min()), float(gamma.max())
-    span = f"gamma = {low:.3g} throughout" if high - low <= 1e-9 else f"gamma = {low:.2g} to {high:.3g}"
-    smallest, where = _smallest(reading)
-    signed = f", Q down to {smallest:.2g} at p_y = {where:.2g}" if smallest < -SIGN_TOLERANCE else ""
-    return f"not in the {reading.gauge} gauge: there {span}{signed}"
+    everywhere = "throughout" if len(gamma) == len(reading.gamma) else "wherever it is defined"
+    span = f"gamma = {low:.3g} {everywhere}" if high - low <= 1e-9 else f"gamma = {low:.2g} to {high:.3g}"
+    signed = _signed(reading)
+    return f"not in the {reading.gauge} gauge: there {span}" + (f", {signed.split(':')[0]}" if signed else "")
 
 
 def _smallest(reading: Decomposition) -> tuple[float, float]:
@@ -130,19 +149,25 @@ def _smallest(reading: Decomposition) -> tuple[float, float]:
 
 
 def add_twins(rows: list[dict[str, Any]], checked: list[tuple[int, Verification]]) -> None:
-    """Say in the notes which rows have the same gradient on every state.
+    """Say in the notes which row has the gradient of an earlier one, on these states.
 
     Args:
         rows: the table's rows; notes are extended in place.
         checked: (row number, verification) of the rows that were differentiated.
     """
     for position, (index, later) in enumerate(checked):
+        size = row_size(later.target.q)
         for _, earlier in checked[:position]:
-            if float((later.target.q - earlier.target.q).abs().max()) <= later.tolerance:
-                text = f"the same gradient as {earlier.variant.title}"
-                text += (
-                    ""
-                    if later.variant.stop_gradient == earlier.variant.stop_gradient
-                    else (", without its stop-gradient" if earlier.variant.stop_gradient else ", with a stop-gradient")
+            apart = (later.target.q - earlier.target.q).abs().amax(-1)
+            if bool((apart <= rounding(later.target.q.dtype) * size).all()):
+                rows[index]["note"] = "; ".join(
+                    filter(None, [_twin(later.variant, earlier.variant), rows[index]["note"]])
                 )
-                rows[index]["note"] = "; ".join(filter(None, [text, rows[index]["note"]]))
+                break
+
+
+def _twin(later: Variant, earlier: Variant) -> str:
+    text = f"on these states the same gradient as {earlier.title}"
+    if later.stop_gradient == earlier.stop_gradient:
+        return text
+    return f"{text}, {'without its' if earlier.stop_gradient else 'with a'} stop-gradient"

@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args
 import pandas as pd
 import torch
 
-from qtarget_inspect.analysis.decomposition import decompose
+from qtarget_inspect.analysis.decomposition import Decomposition, decompose
 from qtarget_inspect.analysis.verification import Verification, verify
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.probes import probe_batch
+from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.tables import notes
 from qtarget_inspect.variants import PAPER_VARIANTS, Variant, variants
@@ -72,17 +73,22 @@ def unification_table(
     if kind not in get_args(TableKind):
         raise QTargetError(f"kind must be one of {', '.join(get_args(TableKind))}, not {kind!r}.")
     states = (batch if batch is not None else probe_batch()).to(dtype)
-    rows, checked = [], []
+    rows: list[dict[str, Any]] = []
+    checked: list[tuple[int, Verification]] = []
     for variant in _rows_of(kind):
         missing = [name for name in variant.context if getattr(states, name) is None]
         if missing:
             rows.append({**_static(variant), "note": f"not checked: the batch has no {', '.join(missing)}"})
-        elif variant.claim is None:
-            rows.append(_row_without_claim(variant, states, dtype))
-        else:
-            verification = verify(variant, states, dtype)
-            rows.append(_row(verification))
-            checked.append((len(rows) - 1, verification))
+            continue
+        try:
+            if variant.claim is None:
+                rows.append(_row_without_claim(variant, states, dtype))
+            else:
+                verification = verify(variant, states, dtype)
+                rows.append(_row(verification))
+                checked.append((len(rows) - 1, verification))
+        except QTargetError as error:  # one bad plug-in does not take the table with it
+            rows.append({**_static(variant), "note": f"could not be computed: {error}"})
     notes.add_twins(rows, checked)
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"holds": object, "signed": object})
     frame.attrs = {
@@ -93,7 +99,7 @@ def unification_table(
         "found": {
             verification.variant.title: notes.found_words(verification.variant)
             for _, verification in checked
-            if not verification.holds and verification.variant.pulls is not None
+            if verification.holds is False and verification.variant.pulls is not None
         },
         "latex": {variant.title: _latex(variant) for variant in _rows_of(kind)},
     }
@@ -113,7 +119,7 @@ def verdict(table: pd.DataFrame) -> str:
     unchecked = len(table) - held - failed
     parts = [f"{held} hold{'s' if held == 1 else ''}", f"{failed} {'does' if failed == 1 else 'do'} not"]
     if unchecked:
-        parts.append(f"{unchecked} could not be checked")
+        parts.append(f"{unchecked} cannot be told on these states")
     return (
         f"{len(table)} rows: {', '.join(parts)}. Every number above was computed now, from the losses, on "
         f"{table.attrs.get('states', '?')} states ({table.attrs.get('dtype', '?')})."
@@ -177,15 +183,16 @@ def _row_without_claim(variant: Variant, states: TokenBatch, dtype: torch.dtype)
     }
 
 
-def _numbers(reading: Any) -> dict[str, Any]:
-    gamma, q = reading.gamma, reading.q
-    defined = torch.isfinite(gamma)
-    gamma, q = gamma[defined], q[defined]
-    smallest = float(q.min())
+def _numbers(reading: Decomposition) -> dict[str, Any]:
+    """Ranges over the tokens on which the gauge is defined; NaN where there is none."""
+    defined = torch.isfinite(reading.gamma)
+    if not bool(defined.any()):
+        return dict.fromkeys(("gamma_min", "gamma_max", "mass_error", "min_q"), float("nan"))
+    gamma, q = reading.gamma[defined], reading.q[defined]
     return {
         "gamma_min": float(gamma.min()),
         "gamma_max": float(gamma.max()),
         "mass_error": float((q.sum(-1) - 1).abs().max()),
-        "min_q": smallest,
-        "signed": smallest < -notes.SIGN_TOLERANCE,
+        "min_q": float(q.min()),
+        "signed": bool((q.amin(-1) < -rounding(q.dtype) * row_size(q)).any()),
     }

@@ -166,7 +166,7 @@ def _is_distribution(row: dict[str, Any]) -> str:
         return "-"
     if row["signed"]:
         return f"no (down to {row['min_q']:.2g})"
-    return "yes" if row["mass_error"] < 1e-9 else f"no (mass off by {row['mass_error']:.1g})"
+    return "yes" if row["mass_error"] < 1e-4 else f"no (mass off by {row['mass_error']:.1g})"
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
@@ -222,9 +222,15 @@ def _escape_html(text: str) -> str:
 
 
 def _json(frame: pd.DataFrame) -> str:
-    records = json.loads(frame.to_json(orient="records", double_precision=15))
+    records = [{key: _json_value(value) for key, value in row.items()} for row in frame.to_dict("records")]
     about = {key: value for key, value in frame.attrs.items() if key != "latex"}
     return json.dumps({**about, "rows": records}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _json_value(value: Any) -> Any:
+    """The value as JSON has it: numpy's numbers as Python's, NaN as null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _latex(frame: pd.DataFrame) -> str:

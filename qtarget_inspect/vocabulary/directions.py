@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from qtarget_inspect.core import numerics
+from qtarget_inspect.core.batch import LOGIT_CONTEXT
+from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.state import MODEL, State
+from qtarget_inspect.vocabulary.numerals import exact, finite, rounded, rounded_latex, short_name
 
 Kind = Literal["toward", "tilt", "nowhere"]
 
@@ -28,14 +31,32 @@ _LATEX = {
     "old_logits": r"\pi_{\mathrm{old}}",
 }
 _TEXT = {MODEL: "p", "reference_logits": "reference", "teacher_logits": "teacher", "old_logits": "old policy"}
+_NAME = {MODEL: "p", "reference_logits": "reference", "teacher_logits": "teacher", "old_logits": "old_policy"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows [N, V] as a function of a state and of numbers or names; equal where function and arguments are.
+
+    Args:
+        function: (state, *arguments) -> [N, V].
+        arguments: what the function takes besides the state.
+    """
+
+    function: Callable[..., Tensor]
+    arguments: tuple[Any, ...] = ()
+
+    def __call__(self, state: State) -> Tensor:
+        """[N, V] the rows in this state."""
+        return self.function(state, *self.arguments)
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One direction of pull.
+    """One direction of pull. Two are equal where all fields are, `rows` included.
 
     Args:
-        name: short unique name, the key of weights in results.
+        name: short unique name, the key of weights in results; numbers stand in it with all their digits.
         text: formula in plain text.
         latex: formula in LaTeX.
         kind: "toward", "tilt" or "nowhere".
@@ -49,6 +70,11 @@ class Direction:
     kind: Kind
     rows: Callable[[State], Tensor] | None = field(repr=False)
     requires: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> str:
+        """The name with long numbers rounded, for printing."""
+        return short_name(self.name)
 
     def values(self, state: State) -> Tensor:
         """[N, V] the distribution b (toward) or the score s (tilt)."""
@@ -80,12 +106,12 @@ class LabelDirection(Direction):
 
 def label() -> Direction:
     """Toward the observed token: b = onehot(y)."""
-    return LabelDirection("label", "onehot(y)", r"\mathbf{1}_y", "toward", lambda s: numerics.one_hot(s.labels, s.p))
+    return LabelDirection("label", "onehot(y)", r"\mathbf{1}_y", "toward", Rows(_label_rows))
 
 
 def uniform() -> Direction:
     """Toward the uniform over the vocabulary, label included: b = 1 / V."""
-    return Direction("uniform", "uniform", "u", "toward", lambda s: torch.full_like(s.p, 1 / s.p.shape[-1]))
+    return Direction("uniform", "uniform", "u", "toward", Rows(_uniform_rows))
 
 
 def context_model(name: str, temperature: float = 1.0) -> Direction:
@@ -97,13 +123,18 @@ def context_model(name: str, temperature: float = 1.0) -> Direction:
 
     Returns:
         The direction, named "reference", "teacher" or "old_policy" (with the temperature where it is not 1).
+
+    Raises:
+        QTargetError: there is no such model, or the temperature is not above 0.
     """
-    short = name.removesuffix("_logits") if name != "old_logits" else "old_policy"
-    text, latex = _TEXT[name], _LATEX[name]
+    _check_model(name, LOGIT_CONTEXT)
+    short, text, latex = _NAME[name], _TEXT[name], _LATEX[name]
+    if finite(temperature, "the temperature") <= 0:
+        raise QTargetError(f"the temperature must be above 0, not {temperature!r}.")
     if temperature != 1.0:
-        short, text = f"{short}@{temperature:g}", f"{text}^(1/{temperature:g})"
-        latex = rf"{latex}^{{1/{temperature:g}}}"
-    return Direction(short, text, latex, "toward", lambda s: (s.context(name) / temperature).softmax(-1), (name,))
+        short, text = f"{short}@{exact(temperature)}", f"{text}^(1/{rounded(temperature)})"
+        latex = rf"{latex}^{{1/{rounded_latex(temperature)}}}"
+    return Direction(short, text, latex, "toward", Rows(_context_rows, (name, float(temperature))), (name,))
 
 
 def reference() -> Direction:
@@ -130,13 +161,10 @@ def power(exponent: float) -> Direction:
     Returns:
         The direction.
     """
-    return Direction(
-        f"p^{exponent:.4g}",
-        f"p^{exponent:.4g} / Z",
-        rf"p^{{{exponent:.4g}}}/Z",
-        "toward",
-        lambda s: scaled_log_probs(s.log_p, exponent).softmax(-1),
-    )
+    exponent = finite(exponent, "the exponent")
+    latex = rf"p^{{{rounded_latex(exponent)}}}/Z"
+    name, text = f"p^{exact(exponent)}", f"p^{rounded(exponent)} / Z"
+    return Direction(name, text, latex, "toward", Rows(_power_rows, (exponent,)))
 
 
 def path(eta: float, to: str = "teacher_logits") -> Direction:
@@ -147,23 +175,18 @@ def path(eta: float, to: str = "teacher_logits") -> Direction:
         to: which context model the path leads to.
 
     Returns:
-        The direction.
+        The direction, named "path(eta to other)".
     """
-    text = f"p^{1 - eta:.4g} {_TEXT[to]}^{eta:.4g} / Z"
-    latex = rf"p^{{{1 - eta:.4g}}}{_LATEX[to]}^{{{eta:.4g}}}/Z"
-    return Direction(
-        f"path({eta:.4g})", text, latex, "toward", lambda s: geometric_path(s.log_p, s.log_probs(to), eta).exp(), (to,)
-    )
+    eta = finite(eta, "eta")
+    _check_model(to, LOGIT_CONTEXT)
+    text = f"p^{rounded(1 - eta)} {_TEXT[to]}^{rounded(eta)} / Z"
+    latex = rf"p^{{{rounded_latex(1 - eta)}}}{_LATEX[to]}^{{{rounded_latex(eta)}}}/Z"
+    return Direction(f"path({exact(eta)} to {_NAME[to]})", text, latex, "toward", Rows(_path_rows, (eta, to)), (to,))
 
 
 def others() -> Direction:
     """Toward the model without the label, renormalised: b_k = p_k / (1 - p_y) for k != y, 0 at y."""
-
-    def rows(state: State) -> Tensor:
-        masked = state.context(MODEL).scatter(-1, state.labels.unsqueeze(-1), float("-inf"))
-        return masked.softmax(-1)
-
-    return Direction("others", "p without y", r"p_{\setminus y}", "toward", rows)
+    return Direction("others", "p without y", r"p_{\setminus y}", "toward", Rows(_others_rows))
 
 
 def top_k(k: int) -> Direction:
@@ -174,14 +197,13 @@ def top_k(k: int) -> Direction:
 
     Returns:
         The direction.
+
+    Raises:
+        QTargetError: k is not a whole number above 0.
     """
-
-    def rows(state: State) -> Tensor:
-        logits = state.context(MODEL)
-        best = logits.topk(min(k, logits.shape[-1]), dim=-1)
-        return torch.zeros_like(logits).scatter_(-1, best.indices, best.values.softmax(-1))
-
-    return Direction(f"top_{k}", f"top {k} of p", rf"p_{{\mathrm{{top}}\,{k}}}", "toward", rows)
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise QTargetError(f"k must be a whole number above 0, not {k!r}.")
+    return Direction(f"top_{k}", f"top {k} of p", rf"p_{{\mathrm{{top}}\,{k}}}", "toward", Rows(_top_k_rows, (k,)))
 
 
 def tilt(by: str = MODEL) -> Direction:
@@ -193,12 +215,13 @@ def tilt(by: str = MODEL) -> Direction:
     Returns:
         The direction.
     """
+    _check_model(by, (MODEL, *LOGIT_CONTEXT))
     return Direction(
-        f"tilt log {_TEXT[by]}",
+        f"tilt log {_NAME[by]}",
         f"tilt by log {_TEXT[by]}",
         rf"\nabla \log {_LATEX[by]}",
         "tilt",
-        lambda s: s.log_probs(by),
+        Rows(_log_prob_rows, (by,)),
         () if by == MODEL else (by,),
     )
 
@@ -208,15 +231,54 @@ def nowhere() -> Direction:
     return Direction("nowhere", "nowhere", r"\emptyset", "nowhere", None)
 
 
+def _check_model(name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise QTargetError(f"the model must be one of {', '.join(known)}, not {name!r:.60}.")
+
+
+def _label_rows(state: State) -> Tensor:
+    return numerics.one_hot(state.labels, state.p)
+
+
+def _uniform_rows(state: State) -> Tensor:
+    return torch.full_like(state.p, 1 / state.p.shape[-1])
+
+
+def _context_rows(state: State, name: str, temperature: float) -> Tensor:
+    return (state.context(name) / temperature).softmax(-1)
+
+
+def _power_rows(state: State, exponent: float) -> Tensor:
+    return scaled_log_probs(state.log_p, exponent).softmax(-1)
+
+
+def _path_rows(state: State, eta: float, to: str) -> Tensor:
+    return geometric_path(state.log_p, state.log_probs(to), eta).exp()
+
+
+def _others_rows(state: State) -> Tensor:
+    return state.context(MODEL).scatter(-1, state.labels.unsqueeze(-1), float("-inf")).softmax(-1)
+
+
+def _top_k_rows(state: State, k: int) -> Tensor:
+    logits = state.context(MODEL)
+    best = logits.topk(min(k, logits.shape[-1]), dim=-1)
+    return torch.zeros_like(logits).scatter_(-1, best.indices, best.values.softmax(-1))
+
+
+def _log_prob_rows(state: State, name: str) -> Tensor:
+    return state.log_probs(name)
+
+
 def scaled_log_probs(log_p: Tensor, exponent: float) -> Tensor:
-    """exponent * log p with 0 * (-inf) = 0 only where the exponent is 0 and the token possible.
+    """exponent * log p; impossible tokens stay impossible at every exponent, 0 included.
 
     Args:
         log_p: [..., V] log-probabilities.
         exponent: the power.
 
     Returns:
-        [..., V] unnormalised log-probabilities; impossible tokens stay impossible.
+        [..., V] unnormalised log-probabilities.
     """
     return torch.where(torch.isneginf(log_p), log_p, exponent * log_p)
 
