@@ -16,6 +16,7 @@ from qtarget_inspect.core.errors import (
 from qtarget_inspect.core.probes import probe_batch
 from qtarget_inspect.engine.adapter import adapt
 from qtarget_inspect.engine.inversion import invert
+from qtarget_inspect.engine.storage import load
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.inspection import Inspection, inspect
 from qtarget_inspect.tables.unification import unification_table
@@ -44,6 +45,7 @@ __all__ = [
     "get",
     "inspect",
     "invert",
+    "load",
     "losses",
     "probe_batch",
     "register",

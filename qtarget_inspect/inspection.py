@@ -14,21 +14,24 @@ import pandas as pd
 import torch
 
 from qtarget_inspect.analysis.comparison import per_token_values
-from qtarget_inspect.analysis.decomposition import FLAG_DEPENDENT, FLAG_FULL_TRUST, Decomposition, decompose
+from qtarget_inspect.analysis.decomposition import (
+    FLAG_FULL_TRUST,
+    Decomposition,
+    decompose,
+)
+from qtarget_inspect.analysis.precision import working_dtype
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.probes import probe_batch
+from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.adapter import adapt
 from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.target import InducedTarget
-from qtarget_inspect.tables.notes import pulls_in_words
+from qtarget_inspect.inspection_text import describe, explains, unique_tokens
 from qtarget_inspect.variants import Variant, resolve
-from qtarget_inspect.vocabulary.pulls import LABEL
 
 P_LABEL_EDGES = (0.0, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0)
 """Bins of p_y in which gamma is shown."""
-
-_NOISE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,17 +41,20 @@ class Inspection:
     Args:
         name: the loss.
         target: the induced target.
-        reading: the decomposition in the loss's natural gauge, attractor reading.
-        readings: the other readings, "self" and "label-free", in the same gauge.
+        reading: the decomposition that is shown: the loss's natural gauge and the attractor reading; the unit gauge and
+            the label-free reading where the known attractors do not explain the gradient.
+        pulls: the attractor reading, whether it explains the gradient or not.
         states: what it was inspected on, in words.
-        warnings: what a user should know before trusting the numbers.
+        dtype: the type that the loss computes in, float32 where it casts inside.
+        warnings: what to know before trusting the numbers.
     """
 
     name: str
     target: InducedTarget
     reading: Decomposition
-    readings: dict[str, Decomposition]
+    pulls: Decomposition
     states: str
+    dtype: torch.dtype
     warnings: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -60,11 +66,40 @@ class Inspection:
         """The registered variant, None for other losses."""
         return self.target.variant
 
+    @property
+    def unexplained(self) -> float:
+        """Largest entry of Q that the pulls leave unexplained."""
+        return float(self.pulls.unexplained.max())
+
+    @property
+    def explained(self) -> bool:
+        """Whether the pulls explain the gradient, up to a share of 1e-4 of its largest entry."""
+        return explains(self.pulls)
+
+    @cached_property
+    def noise(self) -> np.ndarray:
+        """[N] what counts as rounding in Q, given the type that the loss computes in."""
+        return (rounding(self.dtype) * row_size(self.reading.q)).cpu().numpy()
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """Numbers of every token, name -> [N]: gamma, mass, negative_mass, p_label, q_label ..."""
+        return per_token_values(self.reading)
+
+    @cached_property
+    def unique(self) -> np.ndarray:
+        """[N] bool, tokens on which the pulls are unique; all of them where they are so on none."""
+        return unique_tokens(self.pulls).cpu().numpy()
+
+    def headline(self) -> str:
+        """Gauge, reading, and how far the pulls explain Q."""
+        share = f"explained to {self.unexplained:.0e}" if self.explained else "NOT explained by the known attractors"
+        return f"{self.reading.gauge} gauge · {self.reading.reading} reading · {share}"
+
     def text(self) -> str:
         """The inspection as aligned plain text."""
-        head = f"{self.reading.gauge} gauge · {self.reading.reading} reading · explained to {self._explained:.0e}"
-        lines = [f"{self.name:<48}{head}"]
-        lines += [f"  {label:<10}{text}" for label, text in self._facts()]
+        lines = [f"{self.name:<48}{self.headline()}"]
+        lines += [f"  {label:<10}{text}" for label, text in describe(self)]
         lines += [f"  ! {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
@@ -72,13 +107,12 @@ class Inspection:
         rows = "".join(
             f"<tr><td style='padding-right:1.5em;vertical-align:top'>{escape(label)}</td>"
             f"<td style='text-align:left'>{escape(text)}</td></tr>"
-            for label, text in self._facts()
+            for label, text in describe(self)
         )
         warnings = "".join(f"<div>&#9888; {escape(warning)}</div>" for warning in self.warnings)
         curve = self.table().to_html(index=False, float_format=lambda value: f"{value:.4g}", border=0)
-        head = f"{self.reading.gauge} gauge · {self.reading.reading} reading · explained to {self._explained:.0e}"
         return (
-            f"<div><b>{escape(self.name)}</b> &nbsp; {escape(head)}<table>{rows}</table>{warnings}"
+            f"<div><b>{escape(self.name)}</b> &nbsp; {escape(self.headline())}<table>{rows}</table>{warnings}"
             f"<details><summary>gamma over p_y</summary>{curve}</details></div>"
         )
 
@@ -86,23 +120,24 @@ class Inspection:
         """gamma over p_y: a row a bin of p_y, with the range and mean of gamma, Q on the label and negative mass.
 
         Returns:
-            Columns p_y_from, p_y_to, tokens, gamma_min, gamma_mean, gamma_max, q_label, negative_mass, reading, gauge.
+            Columns p_y_from, p_y_to, tokens, gamma_min, gamma_mean, gamma_max, q_label, negative_mass, reading, gauge;
+            NaN where gamma is defined on no token of the bin.
         """
-        values, rows = self._values, []
+        values, rows = self.values, []
         for low, high in pairwise(P_LABEL_EDGES):
             inside = (values["p_label"] >= low) & ((values["p_label"] < high) | (high == 1.0))
-            gamma = values["gamma"][inside]
-            gamma = gamma[np.isfinite(gamma)]
+            known = inside & np.isfinite(values["gamma"])
+            gamma = values["gamma"][known] if known.any() else np.array([np.nan])
             if inside.any():
                 rows.append({
                     "p_y_from": low,
                     "p_y_to": high,
                     "tokens": int(inside.sum()),
-                    "gamma_min": gamma.min() if gamma.size else np.nan,
-                    "gamma_mean": gamma.mean() if gamma.size else np.nan,
-                    "gamma_max": gamma.max() if gamma.size else np.nan,
-                    "q_label": np.nanmean(values["q_label"][inside]) if gamma.size else np.nan,
-                    "negative_mass": np.nanmean(values["negative_mass"][inside]) if gamma.size else np.nan,
+                    "gamma_min": gamma.min(),
+                    "gamma_mean": gamma.mean(),
+                    "gamma_max": gamma.max(),
+                    "q_label": values["q_label"][known].mean() if known.any() else np.nan,
+                    "negative_mass": values["negative_mass"][known].mean() if known.any() else np.nan,
                     "reading": self.reading.reading,
                     "gauge": self.reading.gauge,
                 })
@@ -114,7 +149,7 @@ class Inspection:
         Returns:
             A DataFrame with one row.
         """
-        gamma = self._finite_gamma
+        facts, gamma = dict(describe(self)), self.values["gamma"][np.isfinite(self.values["gamma"])]
         return pd.DataFrame([
             {
                 "loss": self.name,
@@ -122,146 +157,16 @@ class Inspection:
                 "reading": self.reading.reading,
                 "gamma_min": gamma.min() if gamma.size else np.nan,
                 "gamma_max": gamma.max() if gamma.size else np.nan,
-                "pulls": self._pulls_text,
-                "mass_error": self._mass_error,
+                "residual": facts["residual"],
+                "pulls": facts["pulls"],
+                "mass_error": float(np.nanmax(np.abs(self.values["mass"] - 1))),
                 "min_q": float(torch.nan_to_num(self.reading.q, nan=torch.inf).min()),
-                "unexplained": self._explained,
+                "unexplained": self.unexplained,
                 "reduction": self.target.reduction.text,
                 "coupled": self.target.coupled,
                 "method": self.target.method,
             }
         ])
-
-    @cached_property
-    def _values(self) -> dict[str, np.ndarray]:
-        values = per_token_values(self.reading)
-        values["gamma"] = np.where(_determined(self.reading).cpu().numpy(), values["gamma"], np.nan)
-        return values
-
-    @property
-    def _finite_gamma(self) -> np.ndarray:
-        gamma = self._values["gamma"]
-        return gamma[np.isfinite(gamma)]
-
-    @property
-    def _explained(self) -> float:
-        return float(self.reading.unexplained.max())
-
-    @property
-    def _noise(self) -> float:
-        return _NOISE[self.reading.q.dtype]
-
-    @property
-    def _mass_error(self) -> float:
-        return float(np.nanmax(np.abs(self._values["mass"] - 1)))
-
-    @property
-    def _pulls_text(self) -> str:
-        if self.variant is not None and self.variant.pulls is not None and self.reading.source == "declared":
-            return self.variant.pulls.text
-        parts = [f"{name} {_span(weight.cpu().numpy())}" for name, weight in self._live_pulls().items()]
-        return ", ".join(parts) if parts else "none: nothing moves"
-
-    def _live_pulls(self) -> dict[str, torch.Tensor]:
-        """Pulls that are not zero, on the tokens where they are unique."""
-        unique = _determined(self.reading)
-        pulls = {name: weight[unique] for name, weight in self.reading.pulls.items()}
-        return {name: weight for name, weight in pulls.items() if bool((weight.abs() > 10 * self._noise).any())}
-
-    def _facts(self) -> list[tuple[str, str]]:
-        """Label and text of every line below the head."""
-        facts = []
-        if self.variant is not None:
-            facts.append(("loss", f"{self.variant.formula}   ({self.variant.category}, {self.variant.reference})"))
-        facts += [("gamma", self._gamma_text()), ("over p_y", self._curve_text()), ("residual", self._residual_text())]
-        facts += [("pulls", f"{self._pulls_text}   ({self.reading.source}; total pull {self._total_text()})")]
-        facts += [("Q", self._q_text()), ("readings", self._readings_text())]
-        facts.append(("reduction", self.target.reduction.text))
-        facts.append(("tokens", f"coupled: {self.target.coupled}" if self.target.coupled else "no coupling found"))
-        facts.append(("states", f"{self.states}; gradient by {self.target.method}"))
-        facts += [("note", note) for note in self.target.notes]
-        return facts
-
-    def _gamma_text(self) -> str:
-        text = _span(self._finite_gamma) if self._finite_gamma.size else "undefined on every token"
-        if self.variant is not None and self.variant.pulls is not None:
-            formula = pulls_in_words(self.variant.pulls, self.reading.gauge, self.reading.total_pull)[0]
-            text = text if formula == text else f"{formula}   ({text})"
-        undefined = len(self._values["gamma"]) - self._finite_gamma.size
-        return text + (f"; undetermined on {undefined} tokens" if undefined and self._finite_gamma.size else "")
-
-    def _curve_text(self) -> str:
-        table = self.table()
-        picked = table[table["gamma_mean"].notna()]
-        if picked.empty or picked["gamma_max"].max() - picked["gamma_min"].min() <= 1e-6:
-            return "the same at every p_y"
-        bins = [f"<{row.p_y_to:g}: {row.gamma_mean:.2g}" for row in picked.itertuples(index=False)]
-        return "mean gamma at p_y " + "  ".join(bins)
-
-    def _residual_text(self) -> str:
-        if self.variant is not None and self.variant.pulls is not None:
-            text = pulls_in_words(self.variant.pulls, self.reading.gauge, self.reading.total_pull)[1]
-        else:
-            others = [name for name in self._live_pulls() if name != LABEL]
-            if self._explained > 1e3 * self._noise:
-                text = f"not explained by {', '.join(self.reading.pulls)}: up to {self._explained:.2g} of Q is left"
-            elif not others:
-                text = "the model itself: nothing but the label is pulled to"
-            else:
-                text = self._mixture(others)
-        full = self.reading.flags.get(FLAG_FULL_TRUST)
-        if full is None:
-            return text
-        if bool(full.all()):
-            others = [name for name in self._live_pulls() if name != LABEL]
-            return "none: gamma is 1" + (
-                f"; the remainder is not 0, it comes from the pull to {', '.join(others)}" if others else ""
-            )
-        return f"{text}   (none where gamma is 1, {100 * float(full.double().mean()):.0f} % of tokens)"
-
-    def _mixture(self, others: list[str]) -> str:
-        """The residual of a fit: the pulls besides the label's, and the model where it has a share."""
-        total = self.reading.total_pull[_determined(self.reading)]
-        complete = self.reading.gauge == "normalized" or bool(((total - 1).abs() <= 1e4 * self._noise).all())
-        parts = others if complete else ["the model", *others]
-        return parts[0] if len(parts) == 1 else f"mix of {', '.join(parts)}"
-
-    def _total_text(self) -> str:
-        return _span(self.reading.total_pull[_determined(self.reading)].cpu().numpy())
-
-    def _q_text(self) -> str:
-        values, noise = self._values, self._noise
-        signed = values["negative_mass"] > noise
-        if not signed.any() and self._mass_error <= 10 * noise:
-            return "a distribution everywhere (sum 1, no negative mass)"
-        parts = []
-        if signed.any():
-            q = torch.nan_to_num(self.reading.q, nan=torch.inf)
-            row = int(q.amin(-1).argmin())
-            column = int(q[row].argmin())
-            where = f"{self._token(column, row)} at p_y = {values['p_label'][row]:.2g}"
-            parts.append(
-                f"negative mass on {100 * signed.mean():.0f} % of tokens, down to {float(q[row, column]):.2g} ({where})"
-            )
-            if self._finite_gamma.size and self._finite_gamma.max() > 1 + noise:
-                parts.append(f"the pull to the label exceeds 1 (up to {self._finite_gamma.max():.3g})")
-        if self._mass_error > 10 * noise:
-            parts.append(f"its sum is off 1 by up to {self._mass_error:.2g}: the loss is not shift invariant")
-        return "NOT a distribution: " + "; ".join(parts)
-
-    def _token(self, column: int, row: int) -> str:
-        return "the label" if column == int(self.target.batch.labels[row]) else f"token {column}"
-
-    def _readings_text(self) -> str:
-        readings = {self.reading.reading: self.reading, **self.readings}
-        parts = []
-        for name, reading in readings.items():
-            gamma = reading.gamma[torch.isfinite(reading.gamma) & _determined(self.reading)]
-            left = float(torch.nan_to_num(reading.unexplained).max())
-            mean = f"{float(gamma.mean()):.4g}" if gamma.numel() else "undefined"
-            fits = left <= 1e3 * self._noise
-            parts.append(f"{name} {mean}" if fits else f"{name} does not fit (leaves {left:.1g})")
-        return "mean gamma: " + ", ".join(parts)
 
 
 def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | float = "auto") -> Inspection:
@@ -286,32 +191,37 @@ def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | floa
         >>> print(seen.text().splitlines()[1].strip())
         loss      -sg[p_y] log p_y   (label trust, arXiv 2508.05629)
     """
-    states = "your batch" if batch is not None else "probe states"
+    words = "tokens of your batch" if batch is not None else "probe states"
     batch = batch if batch is not None else probe_batch()
     resolved = resolve(loss)
-    if isinstance(resolved, Variant):
-        target = invert(resolved, batch, method="torch.func", reduction=reduction)
-    else:
-        target = invert(resolved, batch, reduction=reduction)
-    reading = decompose(target, gauge="natural")
-    gauge: Any = reading.gauge
-    readings = {name: decompose(target, gauge=gauge, reading=name) for name in ("self", "label-free")}
-    words = f"{len(batch)} {states if states != 'your batch' else 'tokens of your batch'}, V = {batch.vocabulary}"
-    return Inspection(target.loss, target, reading, readings, words, _warnings(resolved, target, reading, batch))
+    method: Any = "torch.func" if isinstance(resolved, Variant) else "auto"
+    target = invert(resolved, batch, method=method, reduction=reduction)
+    pulls = decompose(target, gauge="natural")
+    reading = pulls if explains(pulls) else decompose(target, gauge="unit", reading="label-free")
+    states = f"{len(batch)} {words}, V = {batch.vocabulary}"
+    dtype = working_dtype(resolved, batch)
+    return Inspection(target.loss, target, reading, pulls, states, dtype, _warnings(resolved, target, pulls, batch))
 
 
-def _warnings(loss: Any, target: InducedTarget, reading: Decomposition, batch: TokenBatch) -> tuple[str, ...]:
-    """What a user should know before trusting the numbers."""
+def _warnings(loss: Any, target: InducedTarget, pulls: Decomposition, batch: TokenBatch) -> tuple[str, ...]:
+    """What to know before trusting the numbers."""
     found = []
-    for flag, mask in reading.flags.items():
-        if flag != FLAG_FULL_TRUST:
+    explained = explains(pulls)
+    if not explained:
+        share = float(pulls.unexplained.max()) / float(target.g.abs().max())
+        what = "the declared pulls" if pulls.source == "declared" else f"pulls to {', '.join(pulls.pulls)}"
+        found.append(
+            f"{what} leave up to {100 * share:.2g} % of the gradient unexplained: gamma is Q on the label here"
+        )
+    for flag, mask in pulls.flags.items():
+        if flag != FLAG_FULL_TRUST and explained:
             found.append(f"{flag} ({int(mask.sum())} of {len(batch)} tokens)")
     if target.coupled and "leaks" in target.coupled:
         found.append("gradient leaks between tokens: Q of a token is not its own")
     if any("num_items_in_batch" in note for note in target.notes):
         found += _num_items_warning(loss, batch)
-    gamma = reading.gamma[torch.isfinite(reading.gamma) & _determined(reading)]
-    if bool((gamma < -1e-6).any()):
+    gamma = pulls.gamma[torch.isfinite(pulls.gamma) & unique_tokens(pulls)]
+    if explained and bool((gamma < -1e-6).any()):
         found.append(f"gamma is negative (down to {float(gamma.min()):.2g}): the label is pushed away")
     return tuple(found)
 
@@ -331,19 +241,3 @@ def _num_items_warning(loss: Any, batch: TokenBatch) -> list[str]:
         f"with num_items_in_batch = 8 the gradient is {ratio:.4g} of this: its step, not its target, "
         "depends on the batch"
     ]
-
-
-def _determined(reading: Decomposition) -> torch.Tensor:
-    """[N] tokens on which the pulls are unique; all of them where they are unique on none."""
-    dependent = reading.flags.get(FLAG_DEPENDENT)
-    if dependent is None or bool(dependent.all()):
-        return torch.ones_like(reading.gamma, dtype=torch.bool)
-    return ~dependent
-
-
-def _span(values: np.ndarray) -> str:
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return "undefined"
-    low, high = float(values.min()), float(values.max())
-    return f"{low:.4g}" if high - low <= 1e-6 * max(1.0, abs(high)) else f"{low:.3g} to {high:.4g}"

@@ -97,7 +97,62 @@ def test_what_the_known_attractors_do_not_explain_is_said():
     def unusual(logits, labels):
         return qt.losses.target_sft(logits, labels, (2 * logits.detach()).sin())
 
-    assert "not explained by" in facts(qt.inspect(unusual))["residual"]
+    seen = qt.inspect(unusual)
+    assert not seen.explained
+    assert "label-free reading · NOT explained by the known attractors" in seen.text().splitlines()[0]
+    assert "% of the gradient unexplained" in seen.warnings[0]
+    assert torch.allclose(seen.reading.gamma, seen.target.q_label)
+
+
+def test_declared_pulls_that_are_wrong_are_told():
+    from qtarget_inspect.vocabulary import directions
+    from qtarget_inspect.vocabulary.pulls import Pulls
+
+    @qt.register("test-wrong-pulls", pulls=Pulls.of((directions.label(), 0.3)))
+    def wrong(logits, labels):
+        return qt.losses.dft(logits, labels)
+
+    try:
+        seen = qt.inspect("test-wrong-pulls")
+        assert "the declared pulls leave up to" in seen.warnings[0]
+        assert "NOT explained" in seen.headline()
+    finally:
+        qt.unregister("test-wrong-pulls")
+
+
+def test_rounding_is_not_called_a_broken_invariance():
+    def cast(logits, labels):
+        return F.cross_entropy(logits.float(), labels, reduction="none")
+
+    seen = qt.inspect(cast)
+    assert facts(seen)["Q"].startswith("a distribution everywhere")
+    assert "float32 inside" in facts(seen)["precision"]
+    assert facts(seen)["gamma"] == "1"
+
+
+def test_a_small_pull_is_not_lost_in_float32():
+    def small(logits, labels, teacher_logits):
+        return qt.losses.sft(logits, labels) + 0.001 * qt.losses.kd(logits, labels, teacher_logits)
+
+    seen = qt.inspect(small, qt.probe_batch(dtype=torch.float32))
+    assert facts(seen)["residual"].startswith("teacher")
+    assert "teacher 0.00" in facts(seen)["pulls"]
+
+
+@pytest.mark.parametrize("weight", [1e-7, 1e-3, 1e3])
+def test_scale_changes_no_sentence(weight):
+    def scaled(logits, labels):
+        return weight * qt.losses.sft(logits, labels)
+
+    seen = qt.inspect(scaled)
+    assert facts(seen)["residual"].startswith(("the model itself", "none: gamma is 1"))
+    assert seen.explained
+
+
+def test_two_tokens_explain_nothing():
+    seen = qt.inspect(root_dft, qt.probe_batch(64, 2))
+    assert facts(seen)["residual"].startswith("cannot be told")
+    assert any("as many directions as dimensions" in warning for warning in seen.warnings)
 
 
 def test_html_is_escaped_and_whole():

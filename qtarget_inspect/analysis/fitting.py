@@ -133,7 +133,9 @@ def fit_pulls(gradient: Tensor, batch: TokenBatch, attractors: Sequence[Directio
     def attempt(subset: tuple[int, ...], precision: float, rounding: float) -> Fit | None:
         """The fit over a subset, None where it leaves more than rounding on some token."""
         weights, dependent = normal.solve(subset)
-        if not bool((normal.missing(weights) <= (100 * precision) ** 2 * normal.energy + (rounding * scale) ** 2).all()):
+        if not bool(
+            (normal.missing(weights) <= (100 * precision) ** 2 * normal.energy + (rounding * scale) ** 2).all()
+        ):
             return None
         if subset not in found:
             refined, unexplained = _refine(gradient, batch, attractors, normal, subset, weights, chunks)

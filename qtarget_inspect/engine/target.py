@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -91,10 +92,24 @@ class InducedTarget:
         """[N] bool: where Q sums to 1 and has no negative entry, up to rounding.
 
         Args:
-            tolerance: what counts as rounding, per unit of Q's largest entry; default 1e-10 in float64, 1e-5 in float32.
+            tolerance: what counts as rounding, per unit of Q's largest entry; default 1e-10 in float64, 1e-5 in
+                float32.
 
         Returns:
             [N] mask.
         """
         allowed = (rounding(self.q.dtype) if tolerance is None else tolerance) * row_size(self.q)
         return ((self.mass - 1).abs() <= allowed) & (self.negative_mass <= allowed)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the target, its gradient and its batch to one safetensors file; `qt.load` reads it.
+
+        Args:
+            path: where to.
+
+        Returns:
+            The path.
+        """
+        from qtarget_inspect.engine.storage import save_target  # it reads targets too, so it imports this file
+
+        return save_target(self, path)

@@ -25,8 +25,8 @@ class Claim:
         gamma_latex: the same in LaTeX.
         residual_text: claimed residual in plain text, "-" where there is none.
         residual_latex: the same in LaTeX.
-        gamma: function of a state to [N]; None where the claim gives no formula (then the best gamma a token can have
-            is used).
+        gamma: function of a state to [N]; None where the claim gives no formula (then each token gets the gamma that
+            suits the claim best).
         residual: function of a state to [N, V]; None where no residual is claimed (gamma = 1).
         remainder: function of a state to [N, V], Q - gamma onehot(y), for claims with gamma = 1 whose remainder is not
             zero.
@@ -48,9 +48,8 @@ class Claim:
 
         Args:
             state: the whole batch.
-            q: [N, V] the induced target; used only where the claim leaves gamma open, to choose the gamma that suits
-                the claim
-                best: the least-squares one over the tokens other than the label.
+            q: [N, V] the induced target. It is used only where the claim leaves gamma open: then the gamma is taken
+                that suits the claim best, by least squares over the tokens other than the label.
 
         Returns:
             [N, V] claimed Q.

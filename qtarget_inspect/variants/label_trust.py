@@ -8,7 +8,9 @@ from torch import Tensor
 
 from qtarget_inspect import losses
 from qtarget_inspect.core.state import State
+from qtarget_inspect.variants import claim_terms
 from qtarget_inspect.variants.claims import Claim
+from qtarget_inspect.variants.ranges import POSITIVE, SHARE_BELOW_ONE, Range
 from qtarget_inspect.variants.variant import Variant
 from qtarget_inspect.vocabulary import directions, laws
 from qtarget_inspect.vocabulary.laws import Law
@@ -22,10 +24,6 @@ def _label_pull(weight: Law) -> Pulls:
 def _claim(text: str, latex: str, gamma: Callable[[State], Tensor]) -> Claim:
     """gamma as said, residual = p, in the unit gauge (in the normalized one every reweighting has gamma = 1)."""
     return Claim("unit", text, latex, "model", "p", gamma=gamma, residual=lambda s: s.p)
-
-
-def _claimed_p_label(state: State) -> Tensor:
-    return state.p.gather(-1, state.labels.unsqueeze(-1)).squeeze(-1)
 
 
 def _claimed_normalized_entropy(state: State, top_k: int) -> Tensor:
@@ -54,7 +52,7 @@ VARIANTS = (
         loss=losses.dft,
         category="label trust",
         make_pulls=lambda: _label_pull(laws.label_prob()),
-        make_claim=lambda: _claim("p_y", "p_y", _claimed_p_label),
+        make_claim=lambda: _claim("p_y", "p_y", claim_terms.label_prob),
         stop_gradient=True,
         formula="-sg[p_y] log p_y",
         latex=r"-\mathrm{sg}[p_y]\log p_y",
@@ -67,7 +65,7 @@ VARIANTS = (
         loss=losses.p_loss,
         category="label trust",
         make_pulls=lambda: _label_pull(laws.label_prob()),
-        make_claim=lambda: _claim("p_y", "p_y", _claimed_p_label),
+        make_claim=lambda: _claim("p_y", "p_y", claim_terms.label_prob),
         formula="-p_y",
         latex="-p_y",
         reference="arXiv 2510.00526",
@@ -79,8 +77,9 @@ VARIANTS = (
         loss=losses.beyond_log,
         category="label trust",
         parameters={"alpha": 10.0},
+        ranges={"alpha": Range()},
         make_pulls=lambda alpha: _label_pull(laws.label_prob(alpha)),
-        make_claim=lambda alpha: _claim(f"p_y^{alpha:g}", f"p_y^{{{alpha:g}}}", lambda s: _claimed_p_label(s) ** alpha),
+        make_claim=lambda alpha: _claim(f"p_y^{alpha:g}", f"p_y^{{{alpha:g}}}", lambda s: claim_terms.label_prob(s) ** alpha),
         formula="(1 - p_y^alpha) / alpha",
         latex=r"(1 - p_y^{\alpha})/\alpha",
         reference="arXiv 2510.00526",
@@ -92,11 +91,12 @@ VARIANTS = (
         loss=losses.profit,
         category="label trust",
         parameters={"threshold": 0.1},
+        ranges={"threshold": SHARE_BELOW_ONE},
         make_pulls=lambda threshold: _label_pull(laws.label_prob_above(threshold)),
         make_claim=lambda threshold: _claim(
             f"1[p_y > {threshold:g}]",
             rf"\mathbf{{1}}[p_y > {threshold:g}]",
-            lambda s: torch.where(_claimed_p_label(s) > threshold, 1.0, 0.0).to(s.dtype),
+            lambda s: torch.where(claim_terms.label_prob(s) > threshold, 1.0, 0.0).to(s.dtype),
         ),
         stop_gradient=True,
         formula="-1[sg p_y > threshold] log p_y",
@@ -110,6 +110,7 @@ VARIANTS = (
         loss=losses.eaft,
         category="label trust",
         parameters={"top_k": 20},
+        ranges={"top_k": Range(2, integer=True)},
         make_pulls=lambda top_k: _label_pull(laws.normalized_top_k_entropy(top_k)),
         make_claim=lambda top_k: _claim(
             f"H_{top_k}/ln {top_k}", rf"H_{{{top_k}}}/\ln {top_k}", lambda s: _claimed_normalized_entropy(s, top_k)
@@ -126,6 +127,7 @@ VARIANTS = (
         loss=losses.iw_sft,
         category="label trust",
         parameters={"maximum": 16.0},
+        ranges={"maximum": POSITIVE},
         make_pulls=lambda maximum: _label_pull(laws.trajectory_weight(maximum)),
         make_claim=lambda maximum: _claim("w(tau)", r"w(\tau)", lambda s: _claimed_trajectory_weight(s, maximum)),
         stop_gradient=True,

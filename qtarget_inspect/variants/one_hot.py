@@ -1,8 +1,7 @@
 """The category one-hot: the label, and nothing but the label."""
 
-import torch
-
 from qtarget_inspect import losses
+from qtarget_inspect.variants.claim_terms import constant
 from qtarget_inspect.variants.claims import Claim
 from qtarget_inspect.variants.variant import Variant
 from qtarget_inspect.vocabulary import directions
@@ -15,7 +14,7 @@ VARIANTS = (
         loss=losses.sft,
         category="one-hot",
         make_pulls=lambda: Pulls.of((directions.label(), 1.0)),
-        make_claim=lambda: Claim("both", "1", "1", "-", "-", gamma=lambda s: torch.ones_like(s.p_label)),
+        make_claim=lambda: Claim("both", "1", "1", "-", "-", gamma=lambda s: constant(1.0, s)),
         formula="-log p_y",
         latex=r"-\log p_y",
         reference="maximum likelihood",

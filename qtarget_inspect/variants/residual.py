@@ -1,26 +1,14 @@
 """The category residual distribution: the loss says where the mass goes that the label does not get."""
 
 import torch
-from torch import Tensor
 
 from qtarget_inspect import losses
-from qtarget_inspect.core.state import State
+from qtarget_inspect.variants.claim_terms import constant, label_prob, softmax_of
 from qtarget_inspect.variants.claims import Claim
+from qtarget_inspect.variants.ranges import NOT_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_ONE
 from qtarget_inspect.variants.variant import Variant
 from qtarget_inspect.vocabulary import directions, laws
 from qtarget_inspect.vocabulary.pulls import Pulls
-
-
-def _constant(value: float, state: State) -> Tensor:
-    return torch.full_like(state.p_label, value)
-
-
-def _softmax_of(name: str, state: State) -> Tensor:
-    return torch.softmax(state.context(name), dim=-1)
-
-
-def _p_label(state: State) -> Tensor:
-    return state.p.gather(-1, state.labels.unsqueeze(-1)).squeeze(-1)
 
 
 def _kd_pulls(temperature: float) -> Pulls:
@@ -36,6 +24,7 @@ VARIANTS = (
         loss=losses.label_smoothing,
         category="residual distribution",
         parameters={"label_smoothing": 0.1},
+        ranges={"label_smoothing": SHARE_BELOW_ONE},
         make_pulls=lambda label_smoothing: Pulls.of(
             (directions.label(), 1 - label_smoothing), (directions.uniform(), label_smoothing)
         ),
@@ -45,7 +34,7 @@ VARIANTS = (
             f"{1 - label_smoothing:g}",
             "uniform",
             "1/V",
-            gamma=lambda s: _constant(1 - label_smoothing, s),
+            gamma=lambda s: constant(1 - label_smoothing, s),
             residual=lambda s: torch.ones_like(s.p) / s.p.shape[-1],
         ),
         formula="(1-l) CE(label, p) + l CE(uniform, p), l = label_smoothing",
@@ -59,6 +48,7 @@ VARIANTS = (
         loss=losses.sft_kl,
         category="residual distribution",
         parameters={"kl_weight": 0.1},
+        ranges={"kl_weight": NOT_NEGATIVE},
         make_pulls=lambda kl_weight: Pulls.of((directions.label(), 1.0), (directions.reference(), kl_weight)),
         make_claim=lambda kl_weight: Claim(
             "normalized",
@@ -66,8 +56,8 @@ VARIANTS = (
             f"1/(1+{kl_weight:g})",
             "reference",
             r"\pi_{\mathrm{ref}}",
-            gamma=lambda s: _constant(1 / (1 + kl_weight), s),
-            residual=lambda s: _softmax_of("reference_logits", s),
+            gamma=lambda s: constant(1 / (1 + kl_weight), s),
+            residual=lambda s: softmax_of("reference_logits", s),
             differs_from="reference_logits",
         ),
         formula="-log p_y + l KL(ref || p), l = kl_weight",
@@ -81,6 +71,7 @@ VARIANTS = (
         loss=losses.asft,
         category="residual distribution",
         parameters={"kl_weight": 0.05},
+        ranges={"kl_weight": NOT_NEGATIVE},
         make_pulls=lambda kl_weight: Pulls.of(
             (directions.label(), laws.label_prob()), (directions.reference(), kl_weight)
         ),
@@ -90,8 +81,8 @@ VARIANTS = (
             f"p_y/(p_y+{kl_weight:g})",
             "reference",
             r"\pi_{\mathrm{ref}}",
-            gamma=lambda s: _p_label(s) / (_p_label(s) + kl_weight),
-            residual=lambda s: _softmax_of("reference_logits", s),
+            gamma=lambda s: label_prob(s) / (label_prob(s) + kl_weight),
+            residual=lambda s: softmax_of("reference_logits", s),
             differs_from="reference_logits",
         ),
         stop_gradient=True,
@@ -106,6 +97,7 @@ VARIANTS = (
         loss=losses.psft,
         category="residual distribution",
         parameters={"epsilon": 0.2, "epsilon_high": 0.28},
+        ranges={"epsilon": SHARE_BELOW_ONE, "epsilon_high": NOT_NEGATIVE},
         make_pulls=lambda epsilon, epsilon_high: Pulls.of((directions.label(), laws.ratio_below(1 + epsilon_high))),
         make_claim=lambda epsilon, epsilon_high: Claim(
             "unit",
@@ -114,7 +106,7 @@ VARIANTS = (
             "old policy",
             r"\pi_{\mathrm{old}}",
             gamma=None,
-            residual=lambda s: _softmax_of("old_logits", s),
+            residual=lambda s: softmax_of("old_logits", s),
             differs_from="old_logits",
         ),
         formula="-min(r, clip(r, 1-epsilon, 1+epsilon_high)), r = p_y / old_y",
@@ -128,6 +120,7 @@ VARIANTS = (
         loss=losses.gem,
         category="residual distribution",
         parameters={"beta": 0.7},
+        ranges={"beta": POSITIVE},
         make_pulls=lambda beta: Pulls.of((directions.label(), 1.0), (directions.power(1 / beta), -1.0)),
         make_claim=lambda beta: Claim(
             "unit",
@@ -135,7 +128,7 @@ VARIANTS = (
             "1",
             "p - q (remainder)",
             "p - q",
-            gamma=lambda s: _constant(1.0, s),
+            gamma=lambda s: constant(1.0, s),
             remainder=lambda s: s.p - torch.softmax(s.log_p / beta, dim=-1),
         ),
         stop_gradient=True,
@@ -150,6 +143,7 @@ VARIANTS = (
         loss=losses.kd,
         category="residual distribution",
         parameters={"temperature": 1.0},
+        ranges={"temperature": POSITIVE},
         make_pulls=_kd_pulls,
         make_claim=lambda temperature: Claim(
             "both",
@@ -157,8 +151,8 @@ VARIANTS = (
             "0",
             "teacher",
             r"\pi_T",
-            gamma=lambda s: _constant(0.0, s),
-            residual=lambda s: torch.softmax(s.context("teacher_logits") / temperature, dim=-1),
+            gamma=lambda s: constant(0.0, s),
+            residual=lambda s: softmax_of("teacher_logits", s, temperature),
             differs_from="teacher_logits",
         ),
         formula="tau^2 CE(teacher^(1/tau), p^(1/tau)), tau = temperature",
@@ -172,6 +166,7 @@ VARIANTS = (
         loss=losses.kd_hybrid,
         category="residual distribution",
         parameters={"kd_weight": 0.5},
+        ranges={"kd_weight": SHARE},
         make_pulls=lambda kd_weight: Pulls.of((directions.label(), 1 - kd_weight), (directions.teacher(), kd_weight)),
         make_claim=lambda kd_weight: Claim(
             "both",
@@ -179,8 +174,8 @@ VARIANTS = (
             f"{1 - kd_weight:g}",
             "teacher",
             r"\pi_T",
-            gamma=lambda s: _constant(1 - kd_weight, s),
-            residual=lambda s: _softmax_of("teacher_logits", s),
+            gamma=lambda s: constant(1 - kd_weight, s),
+            residual=lambda s: softmax_of("teacher_logits", s),
             differs_from="teacher_logits",
         ),
         formula="(1-l) CE(label, p) + l KL(teacher || p), l = kd_weight",

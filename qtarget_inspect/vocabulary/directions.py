@@ -35,7 +35,7 @@ _NAME = {MODEL: "p", "reference_logits": "reference", "teacher_logits": "teacher
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowFunction:
     """Rows [N, V] as a function of a state and of numbers or names; equal where function and arguments are.
 
     Args:
@@ -106,12 +106,12 @@ class LabelDirection(Direction):
 
 def label() -> Direction:
     """Toward the observed token: b = onehot(y)."""
-    return LabelDirection("label", "onehot(y)", r"\mathbf{1}_y", "toward", Rows(_label_rows))
+    return LabelDirection("label", "onehot(y)", r"\mathbf{1}_y", "toward", RowFunction(_label_rows))
 
 
 def uniform() -> Direction:
     """Toward the uniform over the vocabulary, label included: b = 1 / V."""
-    return Direction("uniform", "uniform", "u", "toward", Rows(_uniform_rows))
+    return Direction("uniform", "uniform", "u", "toward", RowFunction(_uniform_rows))
 
 
 def context_model(name: str, temperature: float = 1.0) -> Direction:
@@ -134,7 +134,7 @@ def context_model(name: str, temperature: float = 1.0) -> Direction:
     if temperature != 1.0:
         short, text = f"{short}@{exact(temperature)}", f"{text}^(1/{rounded(temperature)})"
         latex = rf"{latex}^{{1/{rounded_latex(temperature)}}}"
-    return Direction(short, text, latex, "toward", Rows(_context_rows, (name, float(temperature))), (name,))
+    return Direction(short, text, latex, "toward", RowFunction(_context_rows, (name, float(temperature))), (name,))
 
 
 def reference() -> Direction:
@@ -164,7 +164,7 @@ def power(exponent: float) -> Direction:
     exponent = finite(exponent, "the exponent")
     latex = rf"p^{{{rounded_latex(exponent)}}}/Z"
     name, text = f"p^{exact(exponent)}", f"p^{rounded(exponent)} / Z"
-    return Direction(name, text, latex, "toward", Rows(_power_rows, (exponent,)))
+    return Direction(name, text, latex, "toward", RowFunction(_power_rows, (exponent,)))
 
 
 def path(eta: float, to: str = "teacher_logits") -> Direction:
@@ -181,12 +181,12 @@ def path(eta: float, to: str = "teacher_logits") -> Direction:
     _check_model(to, LOGIT_CONTEXT)
     text = f"p^{rounded(1 - eta)} {_TEXT[to]}^{rounded(eta)} / Z"
     latex = rf"p^{{{rounded_latex(1 - eta)}}}{_LATEX[to]}^{{{rounded_latex(eta)}}}/Z"
-    return Direction(f"path({exact(eta)} to {_NAME[to]})", text, latex, "toward", Rows(_path_rows, (eta, to)), (to,))
+    return Direction(f"path({exact(eta)} to {_NAME[to]})", text, latex, "toward", RowFunction(_path_rows, (eta, to)), (to,))
 
 
 def others() -> Direction:
     """Toward the model without the label, renormalised: b_k = p_k / (1 - p_y) for k != y, 0 at y."""
-    return Direction("others", "p without y", r"p_{\setminus y}", "toward", Rows(_others_rows))
+    return Direction("others", "p without y", r"p_{\setminus y}", "toward", RowFunction(_others_rows))
 
 
 def top_k(k: int) -> Direction:
@@ -203,7 +203,7 @@ def top_k(k: int) -> Direction:
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise QTargetError(f"k must be a whole number above 0, not {k!r}.")
-    return Direction(f"top_{k}", f"top {k} of p", rf"p_{{\mathrm{{top}}\,{k}}}", "toward", Rows(_top_k_rows, (k,)))
+    return Direction(f"top_{k}", f"top {k} of p", rf"p_{{\mathrm{{top}}\,{k}}}", "toward", RowFunction(_top_k_rows, (k,)))
 
 
 def tilt(by: str = MODEL) -> Direction:
@@ -221,7 +221,7 @@ def tilt(by: str = MODEL) -> Direction:
         f"tilt by log {_TEXT[by]}",
         rf"\nabla \log {_LATEX[by]}",
         "tilt",
-        Rows(_log_prob_rows, (by,)),
+        RowFunction(_log_prob_rows, (by,)),
         () if by == MODEL else (by,),
     )
 

@@ -5,40 +5,63 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.state import State, sequence_mean
+from qtarget_inspect.vocabulary.numerals import rounded, rounded_latex
 
-_OPERATIONS: dict[str, Callable[..., Any]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-_SUM, _PRODUCT, _ATOM = 0, 1, 2  # how tightly a formula binds, for parentheses
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+_DIGITS = 6
+
+
+class Binding(IntEnum):
+    """How tightly a formula binds, for parentheses."""
+
+    SUM = 0
+    QUOTIENT = 1
+    PRODUCT = 2
+    ATOM = 3
 
 
 @dataclass(frozen=True)
 class Law:
-    """A pull weight: [N] values with a formula; laws add, subtract and multiply.
+    """A pull weight: [N] values with a formula; laws add, subtract, multiply and divide.
 
     Args:
         text: formula in plain text.
         latex: formula in LaTeX.
         value: function of a state to [N] weights.
         requires: context it needs.
-        binding: how tightly the formula binds.
+        binding: how tightly the formula binds: `Binding.SUM` for "1 - p_y", `Binding.PRODUCT` for "2 p_y".
+        number: the value where it is the same for every token.
+        negative: whether the formula begins with a minus that holds for all of it, as in "-2 p_y".
 
     Examples:
         >>> (1 - constant(0.25)).text, (0.5 * label_prob(2.0)).text
         ('0.75', '0.5 p_y^2')
+        >>> ((1 - label_prob()) / (1 - label_prob() + 0.5)).text
+        '(1 - p_y) / (1 - p_y + 0.5)'
     """
 
     text: str
     latex: str
     value: Callable[[State], Tensor] = field(repr=False)
     requires: tuple[str, ...] = ()
-    binding: int = field(default=_ATOM, repr=False)
+    binding: int = field(default=Binding.ATOM, repr=False)
     number: float | None = None
+    negative: bool = field(default=False, repr=False)
 
     def __call__(self, state: State) -> Tensor:
         """[N] the weights in this state."""
@@ -46,34 +69,41 @@ class Law:
 
     def __add__(self, other: Law | float) -> Law:
         """Sum of two laws."""
-        return _combine(self, _law(other), "+")
-
-    def __sub__(self, other: Law | float) -> Law:
-        """Difference of two laws."""
-        return _combine(self, _law(other), "-")
-
-    def __rsub__(self, other: float) -> Law:
-        """A number minus a law."""
-        return _combine(_law(other), self, "-")
-
-    def __mul__(self, other: Law | float) -> Law:
-        """Product of two laws."""
-        return _combine(self, _law(other), "*")
+        return _combine(self, other, "+")
 
     def __radd__(self, other: float) -> Law:
         """A number plus a law."""
-        return _combine(_law(other), self, "+")
+        return _combine(other, self, "+")
+
+    def __sub__(self, other: Law | float) -> Law:
+        """Difference of two laws."""
+        return _combine(self, other, "-")
+
+    def __rsub__(self, other: float) -> Law:
+        """A number minus a law."""
+        return _combine(other, self, "-")
+
+    def __mul__(self, other: Law | float) -> Law:
+        """Product of two laws."""
+        return _combine(self, other, "*")
 
     def __rmul__(self, other: float) -> Law:
         """A number times a law."""
-        return _combine(_law(other), self, "*")
+        return _combine(other, self, "*")
+
+    def __truediv__(self, other: Law | float) -> Law:
+        """Quotient of two laws."""
+        return _combine(self, other, "/")
+
+    def __rtruediv__(self, other: float) -> Law:
+        """A number over a law."""
+        return _combine(other, self, "/")
 
     def __neg__(self) -> Law:
         """The law with the opposite sign: it pushes away."""
         if self.number is not None:
             return constant(-self.number)
-        left, left_latex = _parenthesised(self, _PRODUCT)
-        return Law(f"-{left}", f"-{left_latex}", lambda s: -self.value(s), self.requires, _SUM)
+        return replace(_with_sign(self, not self.negative), value=lambda s: -self.value(s))
 
 
 def constant(number: float) -> Law:
@@ -84,12 +114,19 @@ def constant(number: float) -> Law:
 
     Returns:
         The law.
+
+    Raises:
+        QTargetError: it is no number.
     """
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise QTargetError(f"a constant weight is a number, not {number!r:.60}.")
+    number = float(number) + 0.0  # -0 is 0
     return Law(
-        f"{number:.6g}",
-        f"{number:.6g}",
+        rounded(number, _DIGITS),
+        rounded_latex(number, _DIGITS),
         lambda s: torch.full((len(s.batch),), number, dtype=s.dtype, device=s.labels.device),
         number=number,
+        negative=number < 0,
     )
 
 
@@ -104,7 +141,7 @@ def label_prob(exponent: float = 1.0) -> Law:
     """
     if exponent == 0:
         return constant(1.0)
-    text, latex = ("p_y", "p_y") if exponent == 1 else (f"p_y^{exponent:.6g}", f"p_y^{{{exponent:.6g}}}")
+    text, latex = ("p_y", "p_y") if exponent == 1 else (f"p_y^{exponent:.6g}", f"p_y^{{{rounded_latex(exponent, _DIGITS)}}}")
     return Law(text, latex, lambda s: (exponent * s.log_p_label).exp())
 
 
@@ -119,7 +156,7 @@ def label_prob_above(threshold: float) -> Law:
     """
     return Law(
         f"1[p_y > {threshold:.6g}]",
-        rf"\mathbf{{1}}[p_y > {threshold:.6g}]",
+        rf"\mathbf{{1}}[p_y > {rounded_latex(threshold, _DIGITS)}]",
         lambda s: (s.p_label > threshold).to(s.dtype),
     )
 
@@ -138,7 +175,7 @@ def normalized_top_k_entropy(top_k: int) -> Law:
         size = min(top_k, state.batch.vocabulary)
         return state.top_k_entropy(size) / math.log(size) if size > 1 else torch.zeros_like(state.p_label)
 
-    return Law(f"H_{top_k}/ln {top_k}", rf"H_{{{top_k}}}/\ln {top_k}", value)
+    return Law(f"H_{top_k}/ln {top_k}", rf"H_{{{top_k}}}/\ln {top_k}", value, binding=Binding.QUOTIENT)
 
 
 def trajectory_weight(maximum: float, of: str = "reference_logits") -> Law:
@@ -185,35 +222,77 @@ def ratio_below(maximum: float, of: str = "old_logits") -> Law:
         log_ratio = torch.where(torch.isinf(log_p), log_p, log_p - state.log_prob_of_label(of))
         return torch.where(log_ratio < math.log(maximum), log_ratio.exp(), 0.0)
 
-    return Law(f"r 1[r < {maximum:.6g}]", rf"r\,\mathbf{{1}}[r < {maximum:.6g}]", value, (of,), _PRODUCT)
+    latex = rf"r\,\mathbf{{1}}[r < {rounded_latex(maximum, _DIGITS)}]"
+    return Law(f"r 1[r < {maximum:.6g}]", latex, value, (of,), Binding.PRODUCT)
 
 
-def _law(value: Law | float) -> Law:
-    return value if isinstance(value, Law) else constant(float(value))
-
-
-def _parenthesised(law: Law, least: int) -> tuple[str, str]:
-    if law.binding >= least:
-        return law.text, law.latex
-    return f"({law.text})", f"({law.latex})"
-
-
-def _combine(left: Law, right: Law, operation: str) -> Law:
-    """Value and formula of a sum, difference or product; constants are folded."""
-    if left.number is not None and right.number is not None:
-        return constant(_OPERATIONS[operation](left.number, right.number))
-    if operation == "*":
-        if left.number == 1:
-            return right
-        if right.number == 1:
-            return left
-        (a, a_latex), (b, b_latex) = _parenthesised(left, _PRODUCT), _parenthesised(right, _PRODUCT)
-        text, latex, binding = f"{a} {b}", rf"{a_latex}\,{b_latex}", _PRODUCT
-    else:
-        b, b_latex = _parenthesised(right, _PRODUCT if operation == "-" else _SUM)
-        text, latex, binding = f"{left.text} {operation} {b}", f"{left.latex} {operation} {b_latex}", _SUM
+def _combine(left: Law | float, right: Law | float, operation: str) -> Any:
+    """Value and formula of two laws; constants are folded, neutral ones dropped. NotImplemented where one is no law."""
+    if not all(isinstance(side, Law | Real) and not isinstance(side, bool) for side in (left, right)):
+        return NotImplemented
+    a, b = (side if isinstance(side, Law) else constant(side) for side in (left, right))
+    if operation == "/" and b.number == 0:
+        raise QTargetError(f"the law {a.text} cannot be divided by 0.")
+    if a.number is not None and b.number is not None:
+        return constant(_OPERATIONS[operation](a.number, b.number))
+    if b.number == (0 if operation in "+-" else 1):
+        return a
+    if (operation, a.number) in (("+", 0), ("*", 1)):
+        return b
+    if operation == "*" and b.number is not None:
+        a, b = b, a  # numbers stand in front
+    if (operation, a.number) in (("-", 0), ("*", -1)):
+        return -b
 
     def value(state: State) -> Tensor:
-        return _OPERATIONS[operation](left.value(state), right.value(state))
+        return _OPERATIONS[operation](a.value(state), b.value(state))
 
-    return Law(text, latex, value, tuple(dict.fromkeys(left.requires + right.requires)), binding)
+    formula = _added(a, b, operation) if operation in "+-" else _multiplied(a, b, operation)
+    return replace(formula, value=value, requires=tuple(dict.fromkeys(a.requires + b.requires)))
+
+
+def _added(a: Law, b: Law, operation: str) -> Law:
+    """Formula of a sum or difference: a minus in front of the second term turns the sign between them."""
+    if b.negative:
+        b, operation = _with_sign(b, negative=False), "-" if operation == "+" else "+"
+    if operation == "-" or b.text.startswith("-"):
+        b = _parenthesised(b, Binding.QUOTIENT)
+    return replace(
+        a,
+        text=f"{a.text} {operation} {b.text}",
+        latex=f"{a.latex} {operation} {b.latex}",
+        binding=Binding.SUM,
+        number=None,
+        negative=False,
+    )
+
+
+def _multiplied(a: Law, b: Law, operation: str) -> Law:
+    """Formula of a product or quotient: the sign stands in front, and what binds less tightly in parentheses."""
+    negative = a.negative != b.negative
+    a, b = (_with_sign(side, negative=False) for side in (a, b))
+    a = _parenthesised(a, Binding.PRODUCT)
+    loose = operation == "*" and not b.text[0].isdigit()  # "2 p_y / S", but "2 (3 p_y)"
+    b = _parenthesised(b, Binding.QUOTIENT if loose else Binding.ATOM)
+    if operation == "*":
+        text, latex, binding = f"{a.text} {b.text}", rf"{a.latex}\,{b.latex}", min(b.binding, Binding.PRODUCT)
+    else:
+        text, latex, binding = f"{a.text} / {b.text}", f"{a.latex} / {b.latex}", Binding.QUOTIENT
+    return _with_sign(replace(a, text=text, latex=latex, binding=binding, number=None), negative)
+
+
+def _parenthesised(law: Law, least: Binding) -> Law:
+    """The formula in parentheses where it binds less tightly than `least`."""
+    if law.binding >= least:
+        return law
+    return replace(law, text=f"({law.text})", latex=f"({law.latex})", binding=Binding.ATOM)
+
+
+def _with_sign(law: Law, negative: bool) -> Law:
+    """The formula with or without a minus in front that holds for all of it."""
+    if law.negative == negative:
+        return law
+    if not negative:
+        return replace(law, text=law.text[1:], latex=law.latex[1:], negative=False)
+    law = _parenthesised(law, Binding.QUOTIENT)
+    return replace(law, text=f"-{law.text}", latex=f"-{law.latex}", negative=True)

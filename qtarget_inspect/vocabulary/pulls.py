@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from qtarget_inspect.core.state import State
+from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.errors import QTargetError
+from qtarget_inspect.core.numerics import expectation
+from qtarget_inspect.core.state import MODEL, State
+from qtarget_inspect.vocabulary import directions as attractors
 from qtarget_inspect.vocabulary.directions import Direction
 from qtarget_inspect.vocabulary.laws import Law, constant
 
 LABEL = "label"
+
+PullGauge = Literal["unit", "normalized"]
+
+_NEUTRAL = 1e-9  # a total pull this near to 1 leaves the model no share
 
 
 @dataclass(frozen=True)
@@ -32,11 +42,11 @@ class Pull:
 class Pulls:
     """A loss as its pulls: g = sum_j a_j d_j.
 
-    In the unit gauge Q = p - g = (1 - S) p + sum_j a_j b_j over the *toward* terms (minus tilts and losses), S = sum_j
-    a_j.
+    In the unit gauge Q = p - g = (1 - S) p + sum_j a_j b_j over the *toward* terms, less tilts and what is lost;
+    S = sum_j a_j over the same terms.
 
     Args:
-        terms: the pulls.
+        terms: the pulls. Terms of equal directions add; different directions must have different names.
 
     Examples:
         >>> from qtarget_inspect.vocabulary import directions, laws
@@ -47,10 +57,33 @@ class Pulls:
 
     terms: tuple[Pull, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse no terms at all, and two directions under one name."""
+        if not self.terms:
+            raise QTargetError("pulls need one term at least: Pulls.of((direction, weight), ...).")
+        known = {LABEL: attractors.label()}
+        for term in self.terms:
+            direction = term.direction
+            if known.setdefault(direction.name, direction) != direction:
+                raise QTargetError(
+                    f"two different directions are named {direction.name!r} ({known[direction.name].text}; "
+                    f"{direction.text}). Give one of them another name, or use the same object twice."
+                )
+
     @classmethod
     def of(cls, *terms: tuple[Direction, Law | float]) -> Pulls:
-        """Pulls from (direction, weight) pairs; a number is a constant weight."""
-        return cls(tuple(Pull(d, w if isinstance(w, Law) else constant(w)) for d, w in terms))
+        """Pulls from (direction, weight) pairs.
+
+        Args:
+            *terms: a direction, and its weight: a law, or a number for a constant one.
+
+        Returns:
+            The pulls.
+
+        Raises:
+            QTargetError: a term is no such pair, there is none, or two directions share a name.
+        """
+        return cls(tuple(_pull(term) for term in terms))
 
     def __iter__(self) -> Iterator[Pull]:
         """The terms."""
@@ -64,7 +97,7 @@ class Pulls:
     @property
     def text(self) -> str:
         """The pulls in plain text."""
-        return "{" + ", ".join(f"{t.direction.name}: {t.weight.text}" for t in self.terms) + "}"
+        return "{" + ", ".join(f"{t.direction.short}: {t.weight.text}" for t in self.terms) + "}"
 
     @property
     def latex(self) -> str:
@@ -97,6 +130,87 @@ class Pulls:
         """Total pull S [N]: the sum of the weights of the *toward* terms."""
         return total_pull(self.directions, weights)
 
+    def gamma_law(self, gauge: PullGauge = "unit", total_pull: Tensor | None = None) -> Law:
+        """Label trust as a law: the label's pull a_label in the unit gauge, a_label / S in the normalized one.
+
+        Args:
+            gauge: "unit" or "normalized".
+            total_pull: [N] S on some tokens. Where it is 1 on all of them the two gauges agree, and the shorter formula
+                is given.
+
+        Returns:
+            The law, with its formula; NaN where S is 0 throughout, which leaves no normalized gauge.
+
+        Raises:
+            QTargetError: there is no such gauge.
+
+        Examples:
+            >>> from qtarget_inspect.vocabulary import directions, laws
+            >>> pulls = Pulls.of((directions.label(), 1 - laws.label_prob()), (directions.reference(), 0.5))
+            >>> pulls.gamma_law("unit").text, pulls.gamma_law("normalized").text
+            ('1 - p_y', '(1 - p_y) / (1 - p_y + 0.5)')
+        """
+        _check_gauge(gauge)
+        trust, total = _sum(self._weights_to_label), self._total_law
+        if gauge == "unit" or trust.number == 0 or self._is_complete(total_pull):
+            return trust
+        if total.number == 0:
+            return _UNDEFINED
+        return constant(1.0) if not self._others else trust / total
+
+    def residual_text(self, gauge: PullGauge = "unit", total_pull: Tensor | None = None) -> str:
+        """Where the mass goes that the label does not get, in words.
+
+        Args:
+            gauge: "unit" or "normalized".
+            total_pull: [N] S on some tokens; where it is 1 on all of them, the model has no share.
+
+        Returns:
+            A phrase: the directions with their pulls, the model where it has a share, then tilts and what is lost.
+
+        Raises:
+            QTargetError: there is no such gauge.
+
+        Examples:
+            >>> from qtarget_inspect.vocabulary import directions
+            >>> Pulls.of((directions.label(), 0.5), (directions.tilt(), 0.1)).residual_text()
+            'model, with tilt by log p (pull 0.1)'
+        """
+        _check_gauge(gauge)
+        without_model = gauge == "normalized" or self._is_complete(total_pull)
+        if gauge == "normalized" and self._total_law.number == 0:
+            toward = "undefined (total pull 0)"
+        elif not self._others:
+            only_label = without_model and bool(self._weights_to_label)
+            toward = "none (gamma is 1)" if only_label else "model"
+        elif len(self._others) == 1 and without_model:
+            toward = self._others[0].direction.text
+        else:
+            toward = "mix of " + ", ".join(([] if without_model else ["model"]) + [_words(t) for t in self._others])
+        extra = [_words(term) for term in self.terms if term.direction.kind != "toward"]
+        return ", with ".join([toward, " and ".join(extra)]) if extra else toward
+
+    @property
+    def _weights_to_label(self) -> list[Law]:
+        return [term.weight for term in self.terms if term.direction.name == LABEL]
+
+    @property
+    def _others(self) -> list[Pull]:
+        """The terms toward anything but the label."""
+        return [t for t in self.terms if t.direction.kind == "toward" and t.direction.name != LABEL]
+
+    @property
+    def _total_law(self) -> Law:
+        """S as a law, the label's weight first."""
+        return _sum(self._weights_to_label + [term.weight for term in self._others])
+
+    def _is_complete(self, total_pull: Tensor | None) -> bool:
+        """Whether S is 1: by its formula, or on all the tokens that are given."""
+        number = self._total_law.number
+        if number is not None:
+            return math.isclose(number, 1.0, abs_tol=_NEUTRAL)
+        return total_pull is not None and bool(((total_pull - 1).abs() < _NEUTRAL).all())
+
     def gradient(self, state: State, weights: Mapping[str, Tensor]) -> Tensor:
         """Logit gradient g = sum_j a_j d_j.
 
@@ -125,9 +239,9 @@ class Pulls:
         """
         remaining = (1 - self.total(weights)).unsqueeze(-1)
         if out is None or out.dtype != state.dtype:
-            q = state.context("logits").softmax(-1)
+            q = state.context(MODEL).softmax(-1)
         else:
-            q = torch.softmax(state.context("logits"), -1, out=out)
+            q = torch.softmax(state.context(MODEL), -1, out=out)
         extra = [d for d in self.directions.values() if d.kind != "toward"]
         tilts = [(weights[d.name].unsqueeze(-1), d.gradient(state)) for d in extra]
         q.mul_(remaining)
@@ -151,10 +265,10 @@ class Pulls:
             A loss (logits [N, V], labels [N], **context) -> [N].
 
         Raises:
-            ValueError: a tilt or a loss of mass has no cross-entropy form.
+            QTargetError: a tilt or a loss of mass has no cross-entropy form.
         """
         if any(term.direction.kind != "toward" for term in self.terms):
-            raise ValueError(f"{self.text}: only pulls toward a distribution have the form of a cross-entropy.")
+            raise QTargetError(f"{self.text}: only pulls toward a distribution have the form of a cross-entropy.")
         return _DetachedLoss(self)
 
 
@@ -166,15 +280,42 @@ class _DetachedLoss:
 
     def __call__(self, logits: Tensor, labels: Tensor, **context: Tensor) -> Tensor:
         """Per-token values [N]."""
-        from qtarget_inspect.core.batch import TokenBatch
-        from qtarget_inspect.core.numerics import expectation
-
         state = State(TokenBatch.unchecked({"logits": logits.detach(), "labels": labels, **context}))
         log_p = logits.log_softmax(-1)
         values = torch.zeros_like(log_p[:, 0])
         for name, weight in self.pulls.weights(state).items():
-            values = values - weight * expectation(self.pulls.directions[name].values(state), log_p)
+            cross_entropy = -expectation(self.pulls.directions[name].values(state), log_p)
+            values = values + weight * torch.where(weight == 0, 0.0, cross_entropy)
         return values
+
+
+_UNDEFINED = Law("undefined", r"\text{undefined}", lambda s: torch.full_like(s.p_label, torch.nan))
+
+
+def _pull(term: Any) -> Pull:
+    """A term from a (direction, weight) pair."""
+    if not isinstance(term, tuple | list) or len(term) != 2 or not isinstance(term[0], Direction):
+        raise QTargetError(
+            f"a pull is a pair (direction, weight), e.g. (directions.label(), laws.label_prob()), not {term!r:.60}."
+        )
+    direction, weight = term
+    return Pull(direction, weight if isinstance(weight, Law) else constant(weight))
+
+
+def _sum(weights: list[Law]) -> Law:
+    total = constant(0.0)
+    for weight in weights:
+        total = total + weight
+    return total
+
+
+def _words(term: Pull) -> str:
+    return f"{term.direction.text} (pull {term.weight.text})"
+
+
+def _check_gauge(gauge: str) -> None:
+    if gauge not in ("unit", "normalized"):
+        raise QTargetError(f"gauge must be unit or normalized, not {gauge!r}.")
 
 
 def total_pull(directions: Mapping[str, Direction], weights: Mapping[str, Tensor]) -> Tensor:
