@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -32,6 +33,10 @@ from qtarget_inspect.variants import Variant, resolve
 
 P_LABEL_EDGES = (0.0, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0)
 """Bins of p_y in which gamma is shown."""
+
+
+WIDTH = 120
+"""Columns of the plain text."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,7 +89,7 @@ class Inspection:
     @cached_property
     def values(self) -> dict[str, np.ndarray]:
         """Numbers of every token, name -> [N]: gamma, mass, negative_mass, p_label, q_label ..."""
-        return per_token_values(self.reading)
+        return per_token_values(self.reading, self.dtype)
 
     @cached_property
     def unique(self) -> np.ndarray:
@@ -99,8 +104,8 @@ class Inspection:
     def text(self) -> str:
         """The inspection as aligned plain text."""
         lines = [f"{self.name:<48}{self.headline()}"]
-        lines += [f"  {label:<10}{text}" for label, text in describe(self)]
-        lines += [f"  ! {warning}" for warning in self.warnings]
+        lines += [_fill(f"  {label:<10}", text) for label, text in describe(self)]
+        lines += [_fill("  ! ", warning) for warning in self.warnings]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -167,6 +172,18 @@ class Inspection:
                 "method": self.target.method,
             }
         ])
+
+
+def _fill(head: str, text: str) -> str:
+    """A labelled line, broken at words where it would be wider than a terminal."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | float = "auto") -> Inspection:

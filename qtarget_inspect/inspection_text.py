@@ -17,6 +17,7 @@ from qtarget_inspect.analysis.decomposition import (
     decompose,
 )
 from qtarget_inspect.tables.notes import pulls_in_words
+from qtarget_inspect.vocabulary.numerals import short_name
 from qtarget_inspect.vocabulary.pulls import LABEL
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def _live_pulls(seen: Inspection) -> dict[str, np.ndarray]:
     """Pulls that are not zero beside the others, on the tokens where they are unique."""
     pulls = {name: weight.cpu().numpy()[seen.unique] for name, weight in seen.pulls.pulls.items()}
     largest = max(np.abs(weight).max() for weight in pulls.values())
-    return {name: weight for name, weight in pulls.items() if np.abs(weight).max() > 1e-6 * largest}
+    live = {name: weight for name, weight in pulls.items() if np.abs(weight).max() > 1e-6 * largest}
+    return {short_name(name): weight for name, weight in live.items()}
 
 
 def _pulls(seen: Inspection) -> str:
@@ -229,6 +231,8 @@ def span(values: np.ndarray) -> str:
     if not values.size:
         return "undefined"
     low, high = float(values.min()), float(values.max())
+    if max(abs(low), abs(high)) < 1e-9:  # a fitted zero
+        return "0"
     return f"{low:.4g}" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.3g} to {high:.4g}"
 
 

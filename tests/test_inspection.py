@@ -11,8 +11,16 @@ import qtarget_inspect as qt
 
 
 def facts(seen: qt.Inspection) -> dict[str, str]:
-    lines = seen.text().splitlines()[1:]
-    return {line[2:12].strip(): line[12:] for line in lines if line[2] != "!"}
+    found: dict[str, str] = {}
+    for line in seen.text().splitlines()[1:]:
+        if line[2] == "!":
+            break
+        if line[2:12].strip():
+            label = line[2:12].strip()
+            found[label] = line[12:]
+        else:  # a broken line goes on
+            found[label] += " " + line.strip()
+    return found
 
 
 def root_dft(logits, labels):

@@ -45,7 +45,9 @@ def draw(targets: pd.DataFrame, tokens: list[str], model: str) -> Figure:
             colour = ax.containers[1][0].get_facecolor()
             for place, (p, q) in enumerate(zip(group["p"], group["q"], strict=True)):
                 if abs(q - p) >= 0.01:
-                    ax.text(max(p, q) + 0.02, place, f"{q - p:+.2f}".replace("-", "−"), va="center", size=8.5, color=colour)
+                    ax.text(
+                        max(p, q) + 0.02, place, f"{q - p:+.2f}".replace("-", "−"), va="center", size=8.5, color=colour
+                    )
             ax.set_title(f"{group['method'].iloc[0]}: $\\gamma$ = {group['gamma'].iloc[0]:.2g}", weight="bold", pad=30)
             ax.text(0.5, 1.04, TEACHES[loss], transform=ax.transAxes, ha="center", va="bottom", size=8.5)
             ax.set_xlim(0, 1.19)

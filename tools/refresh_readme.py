@@ -64,8 +64,8 @@ def demo_in_short(text: str) -> str:
     about, note, tokens, rescue, filtered, *_ = paragraphs[1]
     _, trl, *_ = paragraphs[2]
     lines = tokens.splitlines()
-    kept = [*lines[:3], *lines[17:23], "[... 30 more tokens]"]
-    table = paragraphs[0][0].splitlines()[:2] + ["[... the table above]"]
+    kept = [*lines[:3], "[...]", *lines[17:23], "[...]"]
+    table = [*paragraphs[0][0].splitlines()[:2], "[... the table above]"]
     after = ["[... three more telling tokens]", "\n".join(parts[2].splitlines()[:2]), trl, "[... LabelSmoother]"]
     return "\n\n".join(["\n".join(table), about, note, "\n".join(kept), rescue, filtered, *after])
 

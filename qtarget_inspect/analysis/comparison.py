@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,22 +12,31 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from qtarget_inspect.analysis.decomposition import Decomposition, Gauge, decompose
+from qtarget_inspect.analysis.decomposition import FLAG_DEPENDENT, Decomposition, Gauge, decompose
+from qtarget_inspect.analysis.precision import working_dtype
 from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.checks import is_whole
 from qtarget_inspect.core.chunks import row_chunks, rows_per_chunk
-from qtarget_inspect.core.errors import QTargetError
+from qtarget_inspect.core.errors import BatchError, QTargetError
 from qtarget_inspect.core.state import State
+from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.inversion import invert
+from qtarget_inspect.engine.target import InducedTarget
 
 Resample = Literal["auto", "tokens", "sequences"]
 
 _AVERAGED = ("gamma", "total_variation", "kl_to_model", "residual_entropy", "negative_mass")
+
+_LOST = 1e-2  # where rounding may move a residual's entries by more than this, its entropy is not reported
+
+_DRAWS = 5_000_000  # resampled units held at once
 
 
 def compare(
     losses: Sequence[Any],
     batch: TokenBatch,
     *,
+    baseline: Any = None,
     gauge: Gauge = "natural",
     resample: Resample = "auto",
     resamples: int = 1000,
@@ -36,168 +47,277 @@ def compare(
     """What losses teach on the same tokens: spread of gamma, and how far Q lies from the model.
 
     Means over tokens stand beside a percentile bootstrap interval, resampled over sequences where the batch has several
-    (tokens of one text are not independent), else over tokens.
+    (tokens of one text are not independent), else over tokens. Only units (sequences or tokens) that hold a defined
+    value are resampled; where fewer than two do, the interval is NaN. Equal values in two or more units give an
+    interval of no width.
+
+    Warning:
+        An interval from fewer than about ten units is poor: it is too narrow, and says little about other texts. Look
+        at `units` before you read one.
+
+    All losses run on the same tokens, so intervals of two rows may overlap where the losses clearly differ. With
+    `baseline`, each row also holds its difference to that loss, averaged and resampled over the tokens on which both
+    are defined. Each loss is taken in the gauge of its own row: set `gauge` to compare gammas within one.
 
     Args:
-        losses: losses as `invert` takes them.
+        losses: a list of losses as `invert` takes them.
         batch: the tokens.
+        baseline: one of `losses`, to take differences to; None for no differences.
         gauge: "natural" (each loss's own, named in its row), "unit" or "normalized".
         resample: "tokens", "sequences", or "auto".
-        resamples: bootstrap resamples.
-        confidence: level of the intervals.
-        seed: of the resampling.
+        resamples: bootstrap resamples, at least 1.
+        confidence: level of the intervals, between 0 and 1.
+        seed: of the resampling, a non-negative integer.
         dtype: type to compute in; default the logits' own.
 
     Returns:
-        A row a loss: loss, gauge, tokens, resampled; gamma (mean), gamma_low, gamma_high (interval), gamma_q05,
-        gamma_median, gamma_q95, gamma_defined (share of tokens with a gamma); total_variation, kl_to_model (KL(Q‖p),
-        nats), residual_entropy (nats), negative_mass, each a mean with _low and _high; kl_defined and residual_defined,
-        the share of tokens the mean is
-        over: KL of a signed Q and the entropy of a signed or absent residual are undefined; signed, the share of tokens
-            with
-        negative mass; mass_error, the largest |sum Q - 1|; method and reduction, what inversion did.
+        A row a loss. Columns: loss, gauge, tokens, resampled (what), units (how many); gamma (mean), gamma_low,
+        gamma_high (interval), gamma_q05, gamma_median, gamma_q95; total_variation, kl_to_model (KL(Q‖p), nats),
+        residual_entropy (nats), negative_mass, each a mean with _low and _high. gamma_defined, kl_defined and
+        residual_defined are the shares of tokens that the means are over: gamma is undefined where the gauge is, or
+        where the pulls are not unique; KL of a signed Q and the entropy of a residual that is absent or no distribution
+        are undefined. signed is the share with negative mass, of the tokens where Q is defined; mass_error the largest
+        |sum Q - 1|; unexplained the largest entry of Q that the pulls leave over; method and reduction tell what
+        inversion did. With a baseline also its name, and for each mean NAME the columns NAME_diff, NAME_diff_low,
+        NAME_diff_high.
 
     Raises:
-        QTargetError: no loss is given, or `resample` is unknown or impossible.
+        QTargetError: an argument is none of the above.
+        BatchError: `batch` is no TokenBatch.
 
     Examples:
         >>> import qtarget_inspect as qt
         >>> table = compare(["sft", "dft"], qt.probe_batch(64), resamples=100)
         >>> table[["loss", "gauge", "kl_defined"]].values.tolist()
         [['sft', 'unit', 1.0], ['dft', 'unit', 1.0]]
+        >>> table = compare(["sft", "dft"], qt.probe_batch(64), resamples=100, baseline="sft")
+        >>> table[["loss", "gamma", "gamma_diff"]].round(2).values.tolist()
+        [['sft', 1.0, 0.0], ['dft', 0.5, -0.5]]
     """
-    if isinstance(losses, str) or not losses:
-        raise QTargetError("compare takes a list of losses, e.g. qt.compare(['sft', 'dft'], batch).")
-    groups, resampled = _groups(batch, resample)
-    rows = []
+    _check_arguments(losses, batch, resample, resamples, confidence, seed)
+    base = None if baseline is None else _position(baseline, losses)
+    units, resampled = _units(batch, resample)
+    bootstrap = _Bootstrap(units, int(resamples), float(confidence), operator.index(seed))
+    rows, values = [], []
     for loss in losses:
         target = invert(loss, batch, dtype=dtype)
         reading = decompose(target, gauge=gauge)
-        values = per_token_values(reading)
-        row: dict[str, Any] = {
+        values.append(per_token_values(reading, _working_dtype(loss, target)))
+        rows.append({
             "loss": target.loss,
             "gauge": reading.gauge,
             "tokens": len(batch),
             "resampled": resampled,
-        }
-        for name in _AVERAGED:
-            row |= _mean_with_interval(name, values[name], groups, resamples, confidence, seed)
-            if name == "gamma":
-                row |= _quantiles(values[name])
-        row |= {
-            "gamma_defined": _share(np.isfinite(values["gamma"])),
-            "kl_defined": _share(np.isfinite(values["kl_to_model"])),
-            "residual_defined": _share(np.isfinite(values["residual_entropy"])),
-            "signed": _share(values["negative_mass"] > _rounding(reading)),
-            "mass_error": float(np.nanmax(np.abs(values["mass"] - 1))),
+            "units": bootstrap.units,
+            **_summary(values[-1], bootstrap),
+            "unexplained": _largest(reading.unexplained.cpu().numpy()),
             "method": target.method,
             "reduction": target.reduction.text,
-        }
-        rows.append(row)
+        })
+    if base is not None:
+        for row, own in zip(rows, values, strict=True):
+            row["baseline"] = rows[base]["loss"]
+            with np.errstate(invalid="ignore"):  # inf - inf is undefined, and NaN says so
+                differences = {f"{name}_diff": own[name] - values[base][name] for name in _AVERAGED}
+            row.update(bootstrap.means(differences))
     return pd.DataFrame(rows)
 
 
-def per_token_values(reading: Decomposition) -> dict[str, np.ndarray]:
+def per_token_values(reading: Decomposition, dtype: torch.dtype | None = None) -> dict[str, np.ndarray]:
     """Numbers of every token under one reading.
+
+    Where the pulls are not unique (on some tokens, not on all), gamma and what follows from it are undetermined; in the
+    normalized gauge Q is too, since its scale is the total pull.
 
     Args:
         reading: a decomposition.
+        dtype: the type whose rounding is forgiven; default Q's own, float32 for a loss that casts to it inside.
 
     Returns:
-        name -> [N]: gamma, mass, negative_mass, total_variation (between Q and p), kl_to_model (KL(Q‖p), NaN for a
-        signed Q), residual_entropy (NaN for a signed or absent residual), q_label, p_label; nats, NaN where the gauge
-        is undefined.
+        name -> [N]: gamma, mass, negative_mass, signed (1 where there is negative mass beyond rounding, else 0),
+        total_variation (between Q and p), kl_to_model (KL(Q‖p), NaN where Q is no distribution, inf where it gives mass
+        to what the model rules out), residual_entropy (NaN where the residual is absent or no distribution), q_label,
+        p_label; nats, NaN where the gauge is undefined or the pulls are not unique.
     """
     batch, parts = reading.target.batch, []
-    rounding = _rounding(reading)
     size = rows_per_chunk(batch.vocabulary, reading.q.dtype, reading.q.device)
     for rows in row_chunks(len(batch), size):
         state = State(batch.select(rows), reading.q.dtype)
-        parts.append(_values_of_rows(reading.q[rows], reading.residual[rows], state, rounding))
+        free = 1 - reading.gamma[rows]
+        parts.append(_values_of_rows(reading.q[rows], reading.residual[rows], free, state, dtype or reading.q.dtype))
     values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     values |= {"gamma": reading.gamma, "p_label": reading.target.p_label}
+    undetermined = _undetermined(reading)
+    for name in values if reading.gauge == "normalized" else ("gamma", "residual_entropy"):
+        if name != "p_label":
+            values[name] = values[name].masked_fill(undetermined, torch.nan)
     return {name: value.to(torch.float64).cpu().numpy() for name, value in values.items()}
 
 
-def _values_of_rows(q: Tensor, residual: Tensor, state: State, rounding: float) -> dict[str, Tensor]:
-    negative = (-q).clamp(min=0).sum(-1)
+def _values_of_rows(q: Tensor, residual: Tensor, free: Tensor, state: State, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The numbers of some rows; `free` [n] is 1 - gamma, `dtype` the type whose rounding is forgiven."""
+    mass, negative = q.sum(-1), (-q).clamp(min=0).sum(-1)
+    allowed = rounding(dtype) * row_size(q)
+    defined = ~torch.isnan(mass)
     log_ratio = torch.where(q > 0, q.clamp(min=torch.finfo(q.dtype).tiny).log() - state.log_p, 0.0)
-    kl = (q.clamp(min=0) * log_ratio).sum(-1)
-    mass = q.sum(-1)
-    entropy = -torch.special.xlogy(residual.clamp(min=0), residual.clamp(min=0)).sum(-1)
-    residual_negative = (-residual).clamp(min=0).sum(-1)
-    is_distribution = (negative <= rounding) & ((mass - 1).abs() <= 10 * rounding)
+    kl = torch.where(q > 0, q * log_ratio, 0.0).sum(-1)
+    # dividing by 1 - gamma makes the last digits of Q larger
+    noise = 16 * torch.finfo(dtype).eps * row_size(q) / free.abs()
+    allowed_residual = torch.clamp(noise, min=rounding(dtype)) * row_size(residual)
+    entropy = -torch.where(residual > 0, torch.special.xlogy(residual, residual), 0.0).sum(-1)
     return {
         "mass": mass,
         "negative_mass": negative,
+        "signed": torch.where(defined, (negative > allowed).to(q.dtype), torch.nan),
         "total_variation": 0.5 * (q - state.p).abs().sum(-1),
-        "kl_to_model": torch.where(is_distribution, kl, torch.nan),
-        "residual_entropy": torch.where(residual_negative <= 1e3 * rounding, entropy, torch.nan),
+        "kl_to_model": torch.where(_is_distribution(q, allowed), kl, torch.nan),
+        "residual_entropy": torch.where(
+            _is_distribution(residual, allowed_residual) & (noise <= _LOST), entropy, torch.nan
+        ),
         "q_label": q.gather(-1, state.labels.unsqueeze(-1)).squeeze(-1),
     }
 
 
-def _rounding(reading: Decomposition) -> float:
-    return 1e-9 if reading.q.dtype == torch.float64 else 1e-5
+def _is_distribution(rows: Tensor, allowed: Tensor) -> Tensor:
+    """[n] bool: mass 1 and no negative mass, up to what is allowed; False where a row holds NaN."""
+    negative = (-rows).clamp(min=0).sum(-1)
+    return (negative <= allowed) & ((rows.sum(-1) - 1).abs() <= allowed)
 
 
-def _groups(batch: TokenBatch, resample: str) -> tuple[np.ndarray, str]:
-    """[N] the unit that each token is resampled with, and what the units are."""
+def _undetermined(reading: Decomposition) -> Tensor:
+    """[N] tokens whose gamma is one of many, unless that is so on every token: then nothing better is known."""
+    dependent = reading.flags.get(FLAG_DEPENDENT)
+    free_of_pulls = reading.reading != "attractor" and reading.gauge == "unit"
+    if dependent is None or free_of_pulls or bool(dependent.all()):
+        return torch.zeros_like(reading.gamma, dtype=torch.bool)
+    return dependent
+
+
+def _working_dtype(loss: Any, target: InducedTarget) -> torch.dtype:
+    """The type whose rounding is in Q."""
+    if target.method == "closed-form" or target.q.dtype != torch.float64:
+        return target.q.dtype
+    return working_dtype(loss, target.batch.to(torch.float64))
+
+
+def _summary(values: dict[str, np.ndarray], bootstrap: _Bootstrap) -> dict[str, Any]:
+    """Means with intervals, quantiles of gamma, and shares of tokens."""
+    known = {name: ~np.isnan(value) for name, value in values.items()}
+    means = bootstrap.means({name: values[name] for name in _AVERAGED})
+    gamma = values["gamma"][known["gamma"]]
+    low, middle, high = np.quantile(gamma, [0.05, 0.5, 0.95]) if gamma.size else (np.nan,) * 3
+    signed = values["signed"][known["signed"]]
+    head = ("gamma", "gamma_low", "gamma_high")
+    return {
+        **{name: means[name] for name in head},
+        "gamma_q05": float(low),
+        "gamma_median": float(middle),
+        "gamma_q95": float(high),
+        **{name: value for name, value in means.items() if name not in head},
+        "gamma_defined": float(known["gamma"].mean()),
+        "kl_defined": float(known["kl_to_model"].mean()),
+        "residual_defined": float(known["residual_entropy"].mean()),
+        "signed": float(signed.mean()) if signed.size else float("nan"),
+        "mass_error": _largest(np.abs(values["mass"] - 1)),
+    }
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest value that is not NaN; NaN where there is none."""
+    known = values[~np.isnan(values)]
+    return float(known.max()) if known.size else float("nan")
+
+
+def _check_arguments(losses: Any, batch: Any, resample: Any, resamples: Any, confidence: Any, seed: Any) -> None:
+    if isinstance(losses, (str, bytes)) or not isinstance(losses, Sequence):
+        given = repr(losses) if isinstance(losses, (str, bytes)) else type(losses).__name__
+        raise QTargetError(f"losses: compare takes a list of losses, not {given}. Pass e.g. ['sft', 'dft'].")
+    if not losses:
+        raise QTargetError("losses is empty: compare takes a list of losses. Pass e.g. ['sft', 'dft'].")
+    if not isinstance(batch, TokenBatch):
+        raise BatchError(f"batch must be a TokenBatch, not {type(batch).__name__}: qt.TokenBatch(logits, labels).")
     if resample not in ("auto", "tokens", "sequences"):
         raise QTargetError(f"resample must be auto, tokens or sequences, not {resample!r}.")
     if resample == "sequences" and batch.sequence_ids is None:
         raise QTargetError("resample='sequences' needs TokenBatch(..., sequence_ids=...).")
+    if not is_whole(resamples) or resamples < 1:
+        raise QTargetError(f"resamples must be an integer of at least 1, not {resamples!r}; 1000 is usual.")
+    if not isinstance(confidence, (float, np.floating)) or not 0 < confidence < 1:
+        raise QTargetError(f"confidence must lie between 0 and 1, not be {confidence!r}; 0.95 is usual.")
+    if not is_whole(seed) or seed < 0:
+        raise QTargetError(f"seed must be a non-negative integer, not {seed!r}; equal seeds give equal intervals.")
+
+
+def _position(baseline: Any, losses: Sequence[Any]) -> int:
+    """Where the baseline stands in the list."""
+    for i, loss in enumerate(losses):
+        if loss is baseline or (isinstance(loss, str) and isinstance(baseline, str) and loss == baseline):
+            return i
+    named = ", ".join(loss if isinstance(loss, str) else getattr(loss, "__name__", str(loss)) for loss in losses)
+    raise QTargetError(f"baseline must be one of the losses compared ({named}), not {baseline!r}. Add it to the list.")
+
+
+def _units(batch: TokenBatch, resample: str) -> tuple[np.ndarray, str]:
+    """[N] the unit that each token is resampled with, and what the units are."""
     if batch.sequence_ids is not None and resample != "tokens":
-        ids = batch.sequence_ids.cpu().numpy()
-        if resample == "sequences" or len(np.unique(ids)) > 1:
-            return np.unique(ids, return_inverse=True)[1], "sequences"
+        ids, unit = np.unique(batch.sequence_ids.cpu().numpy(), return_inverse=True)
+        if resample == "sequences" or len(ids) > 1:
+            return unit, "sequences"
     return np.arange(len(batch)), "tokens"
 
 
-def _mean_with_interval(
-    name: str, values: np.ndarray, groups: np.ndarray, resamples: int, confidence: float, seed: int
-) -> dict[str, float]:
-    """Mean over the tokens with a value, with a percentile bootstrap over groups (ratio of sums)."""
-    from scipy.stats import bootstrap
+@dataclass(frozen=True)
+class _Bootstrap:
+    """Percentile bootstrap over units of a mean over tokens (a ratio of sums).
 
-    known = np.isfinite(values)
-    if not known.any():
-        return {name: float("nan"), f"{name}_low": float("nan"), f"{name}_high": float("nan")}
-    sums = np.bincount(groups, np.where(known, values, 0.0))
-    counts = np.bincount(groups, known.astype(float))
-    mean = float(values[known].mean())
-    if len(sums) < 2:
-        return {name: mean, f"{name}_low": float("nan"), f"{name}_high": float("nan")}
-    if np.ptp(values[known]) <= 1e-12 * max(1.0, abs(mean)):
-        return {name: mean, f"{name}_low": mean, f"{name}_high": mean}
+    Args:
+        unit: [N] the unit of each token, from 0 on without gaps.
+        resamples: how many resamples.
+        confidence: level of the intervals.
+        seed: of the resampling.
+    """
 
-    def ratio(total: np.ndarray, count: np.ndarray, axis: int = -1) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return total.sum(axis=axis) / count.sum(axis=axis)
+    unit: np.ndarray
+    resamples: int
+    confidence: float
+    seed: int
 
-    found = bootstrap(
-        (sums, counts),
-        ratio,
-        paired=True,
-        vectorized=True,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-        batch=max(1, int(1e7 // len(sums))),
-    )
-    return {
-        name: mean,
-        f"{name}_low": float(found.confidence_interval.low),
-        f"{name}_high": float(found.confidence_interval.high),
-    }
+    @property
+    def units(self) -> int:
+        """How many units there are."""
+        return int(self.unit.max()) + 1
 
+    def means(self, columns: dict[str, np.ndarray]) -> dict[str, float]:
+        """Mean, NAME_low and NAME_high of each column, over the tokens where it is not NaN."""
+        found: dict[str, float] = {}
+        for name, values in columns.items():
+            known = ~np.isnan(values)
+            mean = float(values[known].mean()) if known.any() else float("nan")
+            low, high = self._interval(values, known, mean)
+            found |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        return found
 
-def _quantiles(gamma: np.ndarray) -> dict[str, float]:
-    known = gamma[np.isfinite(gamma)]
-    low, middle, high = np.quantile(known, [0.05, 0.5, 0.95]) if known.size else (np.nan,) * 3
-    return {"gamma_q05": float(low), "gamma_median": float(middle), "gamma_q95": float(high)}
+    def _interval(self, values: np.ndarray, known: np.ndarray, mean: float) -> tuple[float, float]:
+        counts = np.bincount(self.unit, known)
+        held = counts > 0
+        if held.sum() < 2:
+            return float("nan"), float("nan")
+        if np.isfinite(mean) and np.ptp(values[known]) <= 1e-12 * max(1.0, abs(mean)):
+            return mean, mean
+        sums = np.bincount(self.unit, np.where(known, values, 0.0))
+        if not np.isfinite(mean):  # KL may be infinite; an interval around that says nothing
+            return float("nan"), float("nan")
+        import scipy.stats  # takes a second
 
-
-def _share(mask: np.ndarray) -> float:
-    return float(mask.mean())
+        found = scipy.stats.bootstrap(
+            (sums[held], counts[held]),
+            lambda total, count, axis: total.sum(axis) / count.sum(axis),
+            paired=True,
+            vectorized=True,
+            n_resamples=self.resamples,
+            confidence_level=self.confidence,
+            method="percentile",
+            rng=np.random.default_rng(self.seed),
+            batch=max(1, _DRAWS // int(held.sum())),
+        )
+        return float(found.confidence_interval.low), float(found.confidence_interval.high)

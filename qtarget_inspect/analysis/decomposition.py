@@ -17,9 +17,8 @@ from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.directions import Direction
-from qtarget_inspect.vocabulary.pulls import LABEL, natural_gauge, total_pull
+from qtarget_inspect.vocabulary.pulls import LABEL, PullGauge, natural_gauge, total_pull
 
-ReadGauge = Literal["unit", "normalized"]
 Gauge = Literal["unit", "normalized", "natural"]
 Reading = Literal["attractor", "self", "label-free"]
 
@@ -53,8 +52,8 @@ class Decomposition:
     """
 
     target: InducedTarget
-    gauge: str
-    reading: str
+    gauge: PullGauge
+    reading: Reading
     gamma: Tensor
     pulls: dict[str, Tensor]
     total_pull: Tensor
@@ -194,7 +193,7 @@ def _natural(
     unexplained: Tensor,
     source: str,
     flags: dict[str, Tensor],
-) -> str:
+) -> PullGauge:
     """The natural gauge; for a fit, judged where its weights are unique, and unit where it does not explain Q."""
     if source == "declared":
         return natural_gauge(known, weights, 1e-12)
@@ -222,7 +221,9 @@ def _declared_error(target: InducedTarget) -> Tensor:
     return (closed.q - target.q).abs().amax(-1).to(torch.float64)
 
 
-def _self_reading(target: InducedTarget, gauge: str, total: Tensor | None, flags: dict[str, Tensor]) -> Decomposition:
+def _self_reading(
+    target: InducedTarget, gauge: PullGauge, total: Tensor | None, flags: dict[str, Tensor]
+) -> Decomposition:
     """gamma for which gamma onehot(y) + (1 - gamma) p fits Q best: off the label, g_k = gamma p_k."""
     state = State(target.batch, torch.float64)
     labels = target.batch.labels.unsqueeze(-1)
@@ -258,8 +259,8 @@ def _scale(total: Tensor, flags: dict[str, Tensor]) -> Tensor:
 
 def _build(
     target: InducedTarget,
-    gauge: str,
-    reading: str,
+    gauge: PullGauge,
+    reading: Reading,
     gamma: Tensor,
     weights: dict[str, Tensor],
     total: Tensor,

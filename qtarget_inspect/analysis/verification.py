@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from qtarget_inspect.analysis.decomposition import FLAG_DEPENDENT, Decomposition, ReadGauge, decompose
+from qtarget_inspect.analysis.decomposition import FLAG_DEPENDENT, Decomposition, decompose
 from qtarget_inspect.analysis.fitting import default_attractors
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import QTargetError
@@ -18,8 +18,9 @@ from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.variants.claims import Claim
 from qtarget_inspect.variants.variant import Variant
+from qtarget_inspect.vocabulary.pulls import PullGauge
 
-GAUGES: tuple[ReadGauge, ...] = get_args(ReadGauge)
+GAUGES: tuple[PullGauge, ...] = get_args(PullGauge)
 
 TELLING = 100
 """A token is informative where a wrong residual would be off by this many times the tolerance."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from qtarget_inspect.cli import options
 from qtarget_inspect.cli.batches import batch_from_options
-from qtarget_inspect.cli.console import print_table, say, working
+from qtarget_inspect.cli.console import WIDTH, print_table, say, working
 from qtarget_inspect.cli.outputs import chosen_format, put_table
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def compare(
     if wanted is not None:
         put_table(frame if wanted in FULL else comparison_view(frame), wanted, out)
         return
-    print_table(comparison_view(frame), optional=("signed", "gamma 5-50-95 %"))
+    print_table(comparison_view(frame), optional=("signed", "gamma 5-50-95 %", "residual entropy"))
     first = frame.iloc[0]
-    say(f"\nMeans of {first['tokens']} tokens [95 % bootstrap intervals over {first['resampled']}]: {where}.")
+    means = f"Means of {first['tokens']} tokens [95 % bootstrap intervals over {first['resampled']}]: {where}."
+    say("\n" + fill(means, WIDTH, break_on_hyphens=False))
     if bool((frame["kl_defined"] < 1).any()):
         say("KL(Q||p) and the entropy are means over the tokens where they are defined: where nothing is negative.")
 
@@ -92,7 +94,7 @@ def comparison_view(frame: pd.DataFrame) -> pd.DataFrame:
             "KL(Q||p)": mean(row, "kl_to_model"),
             "residual entropy": mean(row, "residual_entropy"),
             "negative mass": mean(row, "negative_mass"),
-            "signed": f"{100 * row['signed']:.0f} %",
+            "signed": "-" if row["signed"] != row["signed"] else f"{100 * row['signed']:.0f} %",
         }
         for row in frame.to_dict("records")
     )

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+WIDTH = 110
+"""Columns that running text is filled to."""
+
 FOLDED = 22
 """A cell on a terminal is folded to this many letters before a column is left out."""
 
@@ -78,7 +81,7 @@ def aligned(frame: pd.DataFrame, *, widest: int | None = None) -> str:
         beyond-log  -
     """
     rows = [[str(name) for name in frame.columns], *frame.astype(str).values.tolist()]
-    folded = [[wrap(cell, widest) if widest else [cell] for cell in row] for row in rows]
+    folded = [[wrap(cell, widest, break_on_hyphens=False) if widest else [cell] for cell in row] for row in rows]
     lines = [line for row in folded for line in zip_longest(*row, fillvalue="")]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

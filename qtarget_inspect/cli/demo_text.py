@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from qtarget_inspect.cli.console import WIDTH
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from qtarget_inspect.cli.demo_records import TellingToken
 
-WIDTH = 110
 NO_CHANGE = 5e-4
 """Changes of Q below this are not worth a name in the text; the CSV file has them all."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 from qtarget_inspect.cli import options
 from qtarget_inspect.cli.batches import batch_from_options
-from qtarget_inspect.cli.console import say, working
+from qtarget_inspect.cli.console import WIDTH, say, working
 
 EXAMPLES = """\b
 Examples:
@@ -40,4 +42,4 @@ def inspect(
         lines = inspection.text()
     say(lines.rstrip("\n"))
     if batch is not None:
-        say(f"\nOn {where}.")
+        say("\n" + fill(f"On {where}.", WIDTH, break_on_hyphens=False))

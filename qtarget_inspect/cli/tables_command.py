@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtarget_inspect.cli import options
-from qtarget_inspect.cli.console import print_table, say, working
+from qtarget_inspect.cli.console import WIDTH, print_table, say, working
 from qtarget_inspect.cli.outputs import chosen_format, put_table
 from qtarget_inspect.core.errors import QTargetError
 
@@ -80,7 +80,7 @@ def show_unification_table(frame: pd.DataFrame, *, hidden: Sequence[str] = (), w
     say()
     failed = frame[frame["holds"] == False]  # noqa: E712  # None is neither
     for row in failed.to_dict("records"):
-        say(fill(f"{row['method']}: {row['note']}.", 110, subsequent_indent="  "))
+        say(fill(f"{row['method']}: {row['note']}.", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
     if len(failed):
         say()
     say(verdict(frame))

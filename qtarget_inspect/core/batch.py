@@ -26,7 +26,9 @@ class TokenBatch:
     """N tokens: logits that enter the softmax, labels, and optional context.
 
     Row i holds the logits z_i [V] from which token y_i is predicted. Everything else is context that a loss may ask for
-    by parameter name. Inputs are checked once, here, and never changed.
+    by parameter name. Inputs are checked once, here, and never changed. They are not copied either: the batch shares
+    memory with the tensors it is made from, so changing the logits in place afterwards changes what lazy results
+    (`.p`, `.g`, a decomposition's residual) read. Pass `logits.clone()` if you go on to change them.
 
     Args:
         logits: [N, V] floating point, finite or -inf (a masked vocabulary entry).
@@ -83,9 +85,10 @@ class TokenBatch:
                 )
         object.__setattr__(self, "logits", self.logits.detach())
         if self.tokens is not None:
-            if isinstance(self.tokens, str) or len(self.tokens) != len(self):
-                raise BatchError(f"tokens must be {len(self)} texts, one a label, but {len(self.tokens)} were given.")
-            object.__setattr__(self, "tokens", tuple(str(token) for token in self.tokens))
+            object.__setattr__(self, "tokens", checks.check_texts(self.tokens, len(self)))
+        positions, grid = checks.check_places(self.positions, self.grid, self.logits)
+        object.__setattr__(self, "positions", positions)
+        object.__setattr__(self, "grid", grid)
 
     @classmethod
     def from_causal_lm(
@@ -127,6 +130,13 @@ class TokenBatch:
             raise BatchError(
                 f"from_causal_lm: labels must have shape {list(logits.shape[:2])} to match logits "
                 f"{list(logits.shape)}, but have {_shape_of(labels)}."
+            )
+        if labels.numel() == 0:
+            raise BatchError(f"from_causal_lm: logits have shape {list(logits.shape)}: there is no token to analyse.")
+        if labels.device != logits.device:
+            raise BatchError(
+                f"from_causal_lm: labels lie on {labels.device}, logits on {logits.device}: move one, e.g. "
+                "labels.to(logits.device)."
             )
         unknown = sorted(set(context) - set(CONTEXT_NAMES) - {"tokens"})
         if unknown:
@@ -178,15 +188,27 @@ class TokenBatch:
         """The context that the batch holds, by name."""
         return {name: getattr(self, name) for name in CONTEXT_NAMES if getattr(self, name) is not None}
 
-    def select(self, index: slice | Tensor) -> TokenBatch:
-        """The batch of some of the tokens; a slice gives views, nothing is checked again.
+    def select(self, index: int | slice | Tensor) -> TokenBatch:
+        """The batch of some of the tokens; a slice gives views, and values are not checked again.
 
         Args:
-            index: a slice, or a tensor of row numbers or booleans.
+            index: a slice, a tensor of row numbers or booleans, or an integer for a batch of that one row.
 
         Returns:
             The smaller batch, without `grid`.
+
+        Raises:
+            BatchError: `index` is something else, or names a row that does not exist.
+
+        Examples:
+            >>> import torch
+            >>> batch = TokenBatch(torch.zeros(3, 4), torch.tensor([0, 1, 2]))
+            >>> batch.select(-1).labels, len(batch.select(slice(0, 2)))
+            (tensor([2]), 2)
         """
+        index = checks.check_index(index, len(self))
+        if isinstance(index, Tensor):
+            index = index.to(self.logits.device)
         fields: dict[str, Any] = {"logits": self.logits[index], "labels": self.labels[index]}
         fields |= {name: value[index] for name, value in self.context.items()}
         if self.positions is not None:
@@ -220,7 +242,23 @@ class TokenBatch:
 
         Returns:
             The converted batch.
+
+        Raises:
+            BatchError: the type is no floating type, or `target` is neither a type nor a device.
         """
+        if isinstance(target, torch.dtype):
+            if not target.is_floating_point:
+                raise BatchError(
+                    f"to: logits must stay floating point, so a batch cannot be {_name_of(target)}. Pass a floating "
+                    "type, e.g. batch.to(torch.float64)."
+                )
+        elif not isinstance(target, (str, torch.device)):
+            raise BatchError(f"to takes a floating dtype or a device, e.g. torch.float64 or 'cuda', not {target!r}.")
+        else:
+            try:
+                target = torch.device(target)
+            except RuntimeError as error:
+                raise BatchError(f"to: {target!r} is no device; pass e.g. 'cpu' or 'cuda'.") from error
         fields: dict[str, Any] = {"tokens": self.tokens, "grid": self.grid}
         for name, value in {"logits": self.logits, "labels": self.labels, **self.context}.items():
             keep = isinstance(target, torch.dtype) and not value.is_floating_point()
@@ -240,12 +278,24 @@ class TokenBatch:
             [B, T, ...] values.
 
         Raises:
-            BatchError: the batch was not made by `from_causal_lm`.
+            BatchError: the batch was not made by `from_causal_lm`, `values` has not N rows, or its type cannot hold
+                `fill`.
         """
         if self.grid is None or self.positions is None:
             raise BatchError("to_grid: this batch does not know where its tokens stood; make it with from_causal_lm.")
+        checks.check_tensor("values", "[N, ...]", values)
+        if values.shape[:1] != (len(self),):
+            raise BatchError(
+                f"to_grid: values must have shape [{len(self)}, ...], one row a token, but have {_shape_of(values)}."
+            )
+        if fill != fill and not (values.is_floating_point() or values.is_complex()):  # NaN
+            raise BatchError(
+                f"to_grid: values of dtype {_name_of(values.dtype)} cannot hold fill = nan. Pass another fill, e.g. "
+                "fill=-100, or values.double()."
+            )
         out = values.new_full((*self.grid, *values.shape[1:]), fill)
-        out[self.positions[:, 0], self.positions[:, 1]] = values
+        row, position = self.positions.to(values.device).unbind(-1)
+        out[row, position] = values
         return out
 
     @classmethod
@@ -261,11 +311,17 @@ class TokenBatch:
             The joined batch.
 
         Raises:
-            BatchError: there is none, or vocabularies differ.
+            BatchError: there is none, or vocabularies or devices differ.
         """
-        parts = list(batches)
+        parts = list(batches) if isinstance(batches, Iterable) else [batches]
         if not parts:
             raise BatchError("concatenate: no batch was given.")
+        for part in parts:
+            if not isinstance(part, TokenBatch):
+                raise BatchError(f"concatenate takes a list of TokenBatch, not {type(part).__name__}.")
+        devices = sorted({str(part.logits.device) for part in parts})
+        if len(devices) > 1:
+            raise BatchError(f"concatenate: batches lie on {', '.join(devices)}: move them, e.g. batch.to('cpu').")
         sizes = sorted({part.vocabulary for part in parts})
         if len(sizes) > 1:
             raise BatchError(f"concatenate: vocabularies differ ({', '.join(map(str, sizes))}).")
@@ -297,9 +353,16 @@ class TokenBatch:
 def _pick(name: str, value: Any, grid: torch.Size, row: Tensor, position: Tensor, source: Tensor) -> Any:
     """The valid tokens' share of one context, from whichever of its shapes it came in."""
     if name == "tokens":
-        return [value[int(b)][int(t)] for b, t in zip(row, position, strict=True)]
-    if not isinstance(value, Tensor):
-        raise BatchError(f"from_causal_lm: {name} must be a torch.Tensor, not {type(value).__name__}.")
+        lists = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Tensor)) else []
+        if len(lists) != grid[0] or not all(isinstance(own, (list, tuple)) and len(own) == grid[1] for own in lists):
+            raise BatchError(
+                f"from_causal_lm: tokens must be {grid[0]} lists of {grid[1]} texts, one a label, as labels have shape "
+                f"{list(grid)}. Pass e.g. [tokenizer.convert_ids_to_tokens(ids) for ids in input_ids.tolist()]."
+            )
+        return [lists[b][t] for b, t in zip(row.tolist(), position.tolist(), strict=True)]
+    checks.check_tensor(name, "[B, T, V]" if name in LOGIT_CONTEXT else "[B, T] or [B]", value)
+    if value.device != row.device:
+        raise BatchError(f"from_causal_lm: {name} lies on {value.device}, logits on {row.device}: move one of them.")
     if name in LOGIT_CONTEXT:
         if value.ndim != 3 or value.shape[:2] != grid:
             raise BatchError(
@@ -318,3 +381,7 @@ def _pick(name: str, value: Any, grid: torch.Size, row: Tensor, position: Tensor
 
 def _shape_of(value: Any) -> str:
     return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

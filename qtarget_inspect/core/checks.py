@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -22,8 +23,7 @@ def check_logits(name: str, logits: Any) -> None:
     Raises:
         BatchError: it is something else; the message says where.
     """
-    if not isinstance(logits, Tensor):
-        raise BatchError(f"{name} must be a torch.Tensor of shape [N, V], not {type(logits).__name__}.")
+    check_tensor(name, "[N, V]", logits)
     if not logits.is_floating_point():
         raise BatchError(
             f"{name} must be floating point, but has dtype {_dtype(logits)}. Pass the logits themselves, "
@@ -74,8 +74,7 @@ def check_labels(labels: Any, logits: Tensor) -> Tensor:
     Raises:
         BatchError: they are something else.
     """
-    if not isinstance(labels, Tensor):
-        raise BatchError(f"labels must be a torch.Tensor of shape [N], not {type(labels).__name__}.")
+    check_tensor("labels", "[N]", labels)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise BatchError(
             f"labels must be integers, but have dtype {_dtype(labels)}. Pass token ids, e.g. labels.long(); "
@@ -146,17 +145,20 @@ def check_token_context(name: str, context: Any, logits: Tensor) -> Tensor:
     Raises:
         BatchError: it is not N finite numbers of that type.
     """
-    if not isinstance(context, Tensor):
-        raise BatchError(f"{name} must be a torch.Tensor of shape [N], not {type(context).__name__}.")
+    check_tensor(name, "[N]", context)
     if context.shape != logits.shape[:1]:
         raise BatchError(f"{name} must have shape [{logits.shape[0]}] (one value a token), but has {_shape(context)}.")
     _check_device(name, context, logits)
+    if context.is_complex():
+        raise BatchError(f"{name} must be real, but has dtype {_dtype(context)}. Pass e.g. {name}.real.")
     if name == "sequence_ids":
         if context.is_floating_point() or context.dtype == torch.bool:
-            raise BatchError(f"sequence_ids must be integers, but have dtype {_dtype(context)}.")
+            raise BatchError(
+                f"sequence_ids must be integers, but have dtype {_dtype(context)}. Pass e.g. sequence_ids.long()."
+            )
         return context.long()
     if name == "critical":
-        if context.is_floating_point() and not ((context == 0) | (context == 1)).all():
+        if context.dtype != torch.bool and not ((context == 0) | (context == 1)).all():
             raise BatchError("critical must be a mask: bool, or 0 and 1. Soft weights belong in `weights`.")
         return context.bool()
     if not context.is_floating_point():
@@ -166,6 +168,160 @@ def check_token_context(name: str, context: Any, logits: Tensor) -> Tensor:
     return context
 
 
+def check_texts(tokens: Any, rows: int) -> tuple[str, ...]:
+    """Check that `tokens` are N texts.
+
+    Args:
+        tokens: what the user passed.
+        rows: N.
+
+    Returns:
+        The texts.
+
+    Raises:
+        BatchError: they are something else, or not N.
+    """
+    remedy = "Pass e.g. [tokenizer.decode([label]) for label in labels.tolist()]."
+    if isinstance(tokens, (str, bytes, Tensor)) or not hasattr(tokens, "__len__") or not hasattr(tokens, "__iter__"):
+        raise BatchError(f"tokens must be {rows} texts, one a label, not {_named(tokens)}. {remedy}")
+    if len(tokens) != rows:
+        raise BatchError(f"tokens must be {rows} texts, one a label, but {len(tokens)} were given. {remedy}")
+    return tuple(str(token) for token in tokens)
+
+
+def check_places(positions: Any, grid: Any, logits: Tensor) -> tuple[Tensor | None, tuple[int, int] | None]:
+    """Check where the tokens stood: N (sequence, position) pairs, within a grid of B rows and T columns if it is known.
+
+    Args:
+        positions: what the user passed as `positions`, or None.
+        grid: what the user passed as `grid`, or None.
+        logits: [N, V] the student's logits.
+
+    Returns:
+        [N, 2] int64 positions and (B, T), None where they were not given.
+
+    Raises:
+        BatchError: they are something else, or lie outside the grid.
+    """
+    if grid is not None:
+        sizes = tuple(grid) if isinstance(grid, (tuple, list)) else ()
+        if len(sizes) != 2 or not all(is_whole(size) and size > 0 for size in sizes):
+            raise BatchError(f"grid must be (B, T), two positive integers, not {grid!r}.")
+        grid = (operator.index(sizes[0]), operator.index(sizes[1]))
+    if positions is None:
+        return None, grid
+    check_tensor("positions", "[N, 2]", positions)
+    rows = logits.shape[0]
+    if positions.shape != (rows, 2):
+        raise BatchError(
+            f"positions must have shape [{rows}, 2] ((sequence, position) of each of the {rows} tokens in logits "
+            f"{_shape(logits)}), but have {_shape(positions)}. Leave them out, or use TokenBatch.from_causal_lm, "
+            "which sets them."
+        )
+    if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
+        raise BatchError(f"positions must be integers, but have dtype {_dtype(positions)}. Pass e.g. positions.long().")
+    _check_device("positions", positions, logits)
+    if grid is not None:
+        outside = ((positions < 0) | (positions >= positions.new_tensor(grid))).any(-1)
+        if outside.any():
+            raise BatchError(
+                f"positions lie outside the grid {grid} at {_rows(outside)}: pass the grid they belong to."
+            )
+    return positions.detach().long(), grid
+
+
+def check_index(index: Any, rows: int) -> slice | Tensor:
+    """Check what picks rows out of N; an integer becomes a slice of one row.
+
+    Args:
+        index: what the user passed.
+        rows: N.
+
+    Returns:
+        A slice or a 1-d tensor of integers or booleans.
+
+    Raises:
+        BatchError: it is something else, or a row does not exist.
+    """
+    if isinstance(index, slice):
+        if index.step is not None and index.step < 1:
+            raise BatchError(
+                f"select: a slice needs a positive step, not {index.step}. For another order pass row numbers, "
+                "e.g. torch.arange(len(batch)).flip(0)."
+            )
+        return index
+    if isinstance(index, Tensor) and index.ndim == 0 and index.dtype != torch.bool and not index.is_floating_point():
+        index = int(index)
+    if is_whole(index):
+        row = operator.index(index)
+        if not -rows <= row < rows:
+            raise BatchError(f"select: row {row} does not exist; the batch has rows 0 to {rows - 1}.")
+        return slice(row % rows, row % rows + 1)
+    if not isinstance(index, Tensor):
+        raise BatchError(
+            f"select takes an integer, a slice, or a tensor of row numbers or booleans, not {_named(index)}. "
+            "Pass e.g. torch.tensor([0, 2])."
+        )
+    if index.dtype == torch.bool:
+        if index.shape != (rows,):
+            raise BatchError(f"select: a mask must have shape [{rows}] (one truth value a token), not {_shape(index)}.")
+        return index
+    if index.ndim != 1 or index.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8):
+        raise BatchError(
+            f"select: row numbers must be integers of shape [n], not {_dtype(index)} of shape {_shape(index)}. "
+            "Pass e.g. index.long(), or index.bool() for a mask."
+        )
+    if index.numel() and (int(index.min()) < -rows or int(index.max()) >= rows):
+        outside = index[(index < -rows) | (index >= rows)]
+        raise BatchError(f"select: row {int(outside[0])} does not exist; the batch has rows 0 to {rows - 1}.")
+    return index.long()
+
+
+def check_whole(name: str, value: Any, least: int | None = None, why: str = "") -> int:
+    """Check an argument that is an integer.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what the user passed.
+        least: the smallest value allowed, or None.
+        why: what a smaller value would mean, or what to pass.
+
+    Returns:
+        The integer.
+
+    Raises:
+        BatchError: it is no integer, or too small.
+    """
+    if not is_whole(value) or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise BatchError(f"{name} must be an integer{bound}, not {value!r}{why and f': {why}'}.")
+    return operator.index(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is an integer: Python's or numpy's, no truth value and no tensor."""
+    return hasattr(value, "__index__") and not isinstance(value, (bool, Tensor)) and getattr(value, "ndim", 0) == 0
+
+
+def check_tensor(name: str, shape: str, value: Any) -> None:
+    """Check that a value is a tensor, not a list or a numpy array.
+
+    Args:
+        name: the argument's name.
+        shape: the shape that is wanted, for the message.
+        value: what the user passed.
+
+    Raises:
+        BatchError: it is something else.
+    """
+    if not isinstance(value, Tensor):
+        remedy = f"torch.as_tensor({name})" if hasattr(value, "__len__") else "torch.tensor([...])"
+        raise BatchError(
+            f"{name} must be a torch.Tensor of shape {shape}, not {type(value).__name__}. "
+            f"Pass torch tensors, e.g. {remedy}."
+        )
+
+
 def _check_device(name: str, tensor: Tensor, logits: Tensor) -> None:
     if tensor.device != logits.device:
         raise BatchError(f"{name} lies on {tensor.device}, logits on {logits.device}: move one of them.")
@@ -173,6 +329,11 @@ def _check_device(name: str, tensor: Tensor, logits: Tensor) -> None:
 
 def _shape(tensor: Tensor) -> str:
     return str(list(tensor.shape))
+
+
+def _named(value: Any) -> str:
+    text = repr(value) if not isinstance(value, Tensor) else f"of shape {_shape(value)}"
+    return f"{type(value).__name__} ({text if len(text) <= 40 else text[:37] + '...'})"
 
 
 def _dtype(tensor: Tensor) -> str:

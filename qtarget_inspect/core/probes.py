@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.checks import check_whole
+from qtarget_inspect.core.errors import BatchError
 
 SMALLEST_PROB = 1e-8
 """p_y is swept from this to one minus this."""
@@ -35,9 +37,9 @@ def probe_batch(
     them, so that trajectory weights are clipped in some.
 
     Args:
-        tokens: N.
-        vocabulary: V; 32 or more leaves room for a top 20.
-        sequence_length: tokens a sequence.
+        tokens: N, at least 1.
+        vocabulary: V, at least 2; 32 or more leaves room for a top 20.
+        sequence_length: tokens a sequence, at least 1.
         seed: of the generator; equal seeds give equal batches.
         dtype: floating type.
         device: where to put it.
@@ -46,11 +48,21 @@ def probe_batch(
         A batch with all context: `reference_logits`, `teacher_logits`, `old_logits`, `advantages` of both signs,
         `weights`, `critical`, `sequence_ids`.
 
+    Raises:
+        BatchError: a size is no integer or too small, `seed` is no integer, or `dtype` no floating type.
+
     Examples:
         >>> batch = probe_batch(tokens=16, vocabulary=32)
         >>> len(batch), batch.vocabulary, sorted(batch.context)[:2]
         (16, 32, ['advantages', 'critical'])
     """
+    tokens = check_whole("tokens", tokens, 1, "an empty batch has no induced target; pass e.g. tokens=512")
+    vocabulary = check_whole("vocabulary", vocabulary, 2, "one token alone has p_y = 1; pass e.g. vocabulary=64")
+    sequence_length = check_whole("sequence_length", sequence_length, 1, "pass e.g. sequence_length=8")
+    seed = check_whole("seed", seed)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise BatchError(f"dtype must be a floating type, e.g. torch.float64, not {dtype!r}.")
+
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -86,4 +98,4 @@ def probe_batch(
         critical=torch.rand(tokens, generator=generator) < 0.5,
         sequence_ids=sequence_ids,
     )
-    return batch.to(dtype).to(torch.device(device))
+    return batch.to(dtype).to(device)

@@ -1,4 +1,8 @@
-"""Losses: pure functions (logits, labels, context) -> one unreduced value a token, one file a mechanism."""
+"""Losses: pure functions (logits, labels, context) -> one unreduced value a token, one file a mechanism.
+
+They compute everything from the logits themselves and share no formula with the declared pulls or with the claims, on
+purpose: differentiating a loss is what both are held against, and a mistake made once must not count as agreement.
+"""
 
 from qtarget_inspect.losses.distillation import kd, kd_hybrid
 from qtarget_inspect.losses.entropy_contrast import gem

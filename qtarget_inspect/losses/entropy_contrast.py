@@ -13,7 +13,7 @@ def gem(logits: Rows, labels: Labels, *, beta: float = 0.7) -> PerToken:
     Args:
         logits: [N, V] logits.
         labels: [N] labels.
-        beta: b in (0, 1).
+        beta: b > 0; below 1, as in the paper, q is sharper than p.
 
     Returns:
         [N] nats.

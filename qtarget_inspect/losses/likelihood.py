@@ -32,7 +32,7 @@ def label_smoothing(logits: Rows, labels: Labels, *, label_smoothing: float = 0.
     Args:
         logits: [N, V] logits.
         labels: [N] labels.
-        label_smoothing: l in [0, 1].
+        label_smoothing: l in [0, 1).
 
     Returns:
         [N] nats.

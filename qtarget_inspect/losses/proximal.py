@@ -20,8 +20,8 @@ def psft(
         logits: [N, V] logits.
         labels: [N] labels.
         old_logits: [N, V] logits of the policy before the update.
-        epsilon: e, the lower clip.
-        epsilon_high: e_high, the upper clip.
+        epsilon: e in [0, 1), the lower clip.
+        epsilon_high: e_high >= 0, the upper clip.
 
     Returns:
         [N] in [-(1 + e_high), 0].

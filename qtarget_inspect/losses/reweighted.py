@@ -61,7 +61,7 @@ def eaft(logits: Rows, labels: Labels, *, top_k: int = 20) -> PerToken:
     Args:
         logits: [N, V] logits.
         labels: [N] labels.
-        top_k: k >= 2.
+        top_k: k, a whole number >= 2.
 
     Returns:
         [N] nats.
@@ -75,7 +75,7 @@ def eaft(logits: Rows, labels: Labels, *, top_k: int = 20) -> PerToken:
     size = min(top_k, logits.shape[-1])
     log_top = logits.detach().topk(size, dim=-1).values.log_softmax(-1)
     entropy = -expectation(log_top.exp(), log_top)
-    return weighted_likelihood(entropy / math.log(size), nll)
+    return weighted_likelihood(entropy / math.log(size) if size > 1 else torch.zeros_like(entropy), nll)
 
 
 def iw_sft(
@@ -93,7 +93,7 @@ def iw_sft(
         labels: [N] labels.
         reference_logits: [N, V] logits of the reference.
         sequence_ids: [N] which trajectory each token belongs to.
-        maximum: upper clamp of the weight.
+        maximum: upper clamp of the weight, > 0.
 
     Returns:
         [N] nats.

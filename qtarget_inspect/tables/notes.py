@@ -11,7 +11,7 @@ from qtarget_inspect.analysis.decomposition import FLAG_NO_TOTAL_PULL, Decomposi
 from qtarget_inspect.analysis.verification import Verification
 from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.variants.variant import Variant
-from qtarget_inspect.vocabulary.pulls import LABEL, Pulls
+from qtarget_inspect.vocabulary.pulls import LABEL, PullGauge, Pulls
 
 
 def note(verification: Verification) -> str:
@@ -101,7 +101,7 @@ def found_words(variant: Variant) -> dict[str, str]:
     return {"gamma": gamma, "residual": residual}
 
 
-def pulls_in_words(pulls: Pulls, gauge: str, total_pull: Tensor | None = None) -> tuple[str, str]:
+def pulls_in_words(pulls: Pulls, gauge: PullGauge, total_pull: Tensor | None = None) -> tuple[str, str]:
     """gamma and residual as the pulls give them, in plain text.
 
     Args:
@@ -112,19 +112,7 @@ def pulls_in_words(pulls: Pulls, gauge: str, total_pull: Tensor | None = None) -
     Returns:
         Two phrases.
     """
-    toward = [term for term in pulls if term.direction.kind == "toward"]
-    labels = [term.weight.text for term in toward if term.direction.name == LABEL]
-    others = [term for term in toward if term.direction.name != LABEL]
-    complete = total_pull is not None and bool(((total_pull - 1).abs() < 1e-9).all())
-    gamma = " + ".join(labels) if labels else "0"
-    if gauge == "normalized" and labels and not complete:
-        gamma = f"{gamma} / ({' + '.join(term.weight.text for term in toward)})"
-    if not others:
-        return gamma, "model"
-    if len(others) == 1 and (complete or gauge == "normalized"):
-        return gamma, others[0].direction.text
-    parts = ", ".join(f"{term.direction.text} (pull {term.weight.text})" for term in others)
-    return gamma, f"mix of {parts}" if complete or gauge == "normalized" else f"mix of model, {parts}"
+    return pulls.gamma_law(gauge, total_pull).text, pulls.residual_text(gauge, total_pull)
 
 
 def _other_gauge(reading: Decomposition) -> str:

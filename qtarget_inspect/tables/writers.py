@@ -151,7 +151,7 @@ def _comparison_row(row: dict[str, Any]) -> dict[str, str]:
         "KL(Q‖p)": interval("kl_to_model", "kl_defined"),
         "H(residual)": interval("residual_entropy", "residual_defined"),
         "negative mass": interval("negative_mass"),
-        "signed": f"{100 * row['signed']:.0f} %",
+        "signed": "-" if math.isnan(row["signed"]) else f"{100 * row['signed']:.0f} %",
     }
 
 

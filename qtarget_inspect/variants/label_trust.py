@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qtarget_inspect import losses
 from qtarget_inspect.core.state import State
-from qtarget_inspect.variants import claim_terms
+from qtarget_inspect.variants.claim_terms import label_prob
 from qtarget_inspect.variants.claims import Claim
 from qtarget_inspect.variants.ranges import POSITIVE, SHARE_BELOW_ONE, Range
 from qtarget_inspect.variants.variant import Variant
@@ -52,7 +52,7 @@ VARIANTS = (
         loss=losses.dft,
         category="label trust",
         make_pulls=lambda: _label_pull(laws.label_prob()),
-        make_claim=lambda: _claim("p_y", "p_y", claim_terms.label_prob),
+        make_claim=lambda: _claim("p_y", "p_y", label_prob),
         stop_gradient=True,
         formula="-sg[p_y] log p_y",
         latex=r"-\mathrm{sg}[p_y]\log p_y",
@@ -65,7 +65,7 @@ VARIANTS = (
         loss=losses.p_loss,
         category="label trust",
         make_pulls=lambda: _label_pull(laws.label_prob()),
-        make_claim=lambda: _claim("p_y", "p_y", claim_terms.label_prob),
+        make_claim=lambda: _claim("p_y", "p_y", label_prob),
         formula="-p_y",
         latex="-p_y",
         reference="arXiv 2510.00526",
@@ -79,7 +79,7 @@ VARIANTS = (
         parameters={"alpha": 10.0},
         ranges={"alpha": Range()},
         make_pulls=lambda alpha: _label_pull(laws.label_prob(alpha)),
-        make_claim=lambda alpha: _claim(f"p_y^{alpha:g}", f"p_y^{{{alpha:g}}}", lambda s: claim_terms.label_prob(s) ** alpha),
+        make_claim=lambda alpha: _claim(f"p_y^{alpha:g}", f"p_y^{{{alpha:g}}}", lambda s: label_prob(s) ** alpha),
         formula="(1 - p_y^alpha) / alpha",
         latex=r"(1 - p_y^{\alpha})/\alpha",
         reference="arXiv 2510.00526",
@@ -96,7 +96,7 @@ VARIANTS = (
         make_claim=lambda threshold: _claim(
             f"1[p_y > {threshold:g}]",
             rf"\mathbf{{1}}[p_y > {threshold:g}]",
-            lambda s: torch.where(claim_terms.label_prob(s) > threshold, 1.0, 0.0).to(s.dtype),
+            lambda s: torch.where(label_prob(s) > threshold, 1.0, 0.0).to(s.dtype),
         ),
         stop_gradient=True,
         formula="-1[sg p_y > threshold] log p_y",

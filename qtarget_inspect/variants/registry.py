@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, overload
 
 from torch import Tensor
 
-from qtarget_inspect.core.errors import RegistryError
+from qtarget_inspect.core.errors import QTargetError, RegistryError
 from qtarget_inspect.variants import both, label_trust, one_hot, residual
 from qtarget_inspect.variants.claims import Claim
+from qtarget_inspect.variants.parsing import parse_spec
+from qtarget_inspect.variants.ranges import Range
 from qtarget_inspect.variants.variant import Variant
 from qtarget_inspect.vocabulary.pulls import Pulls
 
@@ -24,6 +27,21 @@ PAPER_VARIANTS: tuple[Variant, ...] = (
     *both.VARIANTS,
 )
 """The sixteen rows of the paper's unification table, in its order."""
+
+PAPER = "paper"
+"""The source of the paper's rows; a variant of the user's has another."""
+
+_FIELDS = (
+    "title",
+    "category",
+    "parameters",
+    "ranges",
+    "stop_gradient",
+    "coupling",
+    "formula",
+    "latex",
+    "reference",
+)
 
 _registry: dict[str, Variant] = {variant.name: variant for variant in PAPER_VARIANTS}
 _plugins_loaded = False
@@ -53,14 +71,16 @@ def get(name: str) -> Variant:
         The variant.
 
     Raises:
-        RegistryError: no such variant or parameter; the message lists what exists.
+        RegistryError: no such variant or parameter (the message lists what exists), or a value outside its range.
 
     Examples:
         >>> get("asft(kl_weight=0.1)").label
         'asft(kl_weight=0.1)'
     """
-    from qtarget_inspect.variants.spec import parse_spec
-
+    if not isinstance(name, str):
+        raise RegistryError(
+            f"get takes the name of a variant, as text, not {name!r:.60}; registered are {', '.join(variants())}."
+        )
     base, parameters = parse_spec(name)
     known = variants()
     if base not in known:
@@ -84,6 +104,7 @@ def register(
     title: str | None = None,
     category: str = "label trust",
     parameters: dict[str, Any] | None = None,
+    ranges: dict[str, Range] | None = None,
     stop_gradient: bool = False,
     coupling: str | None = None,
     formula: str = "",
@@ -96,19 +117,22 @@ def register(
 def register(variant: Variant | str, /, *, overwrite: bool = False, **fields: Any) -> Any:
     """Add a variant to the registry: `register(Variant(...))`, or as a decorator, `@register("my-loss", pulls=...)`.
 
-    Claim and pulls are optional: what is not declared is fitted, and nothing is checked against it.
+    Claim and pulls are optional: what is not declared is fitted, and nothing is checked against it. What is declared is
+    not held against the loss here, since that takes a batch: `unification_table("all")` differentiates the loss and
+    says where its pulls or its claim fail.
 
     Args:
         variant: a variant, or the name under which the decorated loss is to be known.
         overwrite: replace a variant of that name.
-        **fields: with a name: `pulls` and `claim` (or functions of the parameters that make them), and the other fields
-            of `Variant`.
+        **fields: with a name: `pulls` and `claim` (each itself, or a function of the parameters that makes it), and as
+            in `Variant`: `title`, `category`, `parameters` with their `ranges`, `stop_gradient`, `coupling`, `formula`,
+            `latex`, `reference`.
 
     Returns:
         The variant, or a decorator that returns the loss unchanged.
 
     Raises:
-        RegistryError: the name is taken or malformed.
+        RegistryError: the name is taken or malformed, or a field is unknown or of a wrong type.
 
     Examples:
         >>> import qtarget_inspect as qt
@@ -120,25 +144,45 @@ def register(variant: Variant | str, /, *, overwrite: bool = False, **fields: An
         >>> qt.unregister("half-sft")
     """
     if isinstance(variant, Variant):
+        if fields:
+            raise RegistryError(
+                f"register was given a Variant and {', '.join(fields)} besides; put them into the Variant."
+            )
         return _add(variant, overwrite)
+    if not isinstance(variant, str):
+        raise RegistryError(
+            f'register takes a Variant, or a name and then the loss: @register("my-loss"), not {variant!r:.60}.'
+        )
     name = variant
+    _check_name(name)
+    unknown = sorted(set(fields) - {"pulls", "claim", *_FIELDS})
+    if unknown:
+        raise RegistryError(
+            f"register knows no field {', '.join(unknown)}; with a name it takes pulls, claim, {', '.join(_FIELDS)}."
+        )
+    given = {key: value for key, value in fields.items() if key in _FIELDS and value is not None}
+    make_pulls = _maker(fields.get("pulls"), Pulls, name, "pulls=Pulls.of((directions.label(), laws.label_prob()))")
+    make_claim = _maker(fields.get("claim"), Claim, name, "claim=Claim(gauge, gamma_text, ...)")
 
     def decorate(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        pulls, claim = fields.pop("pulls", None), fields.pop("claim", None)
-        defaults = {"title": name, "category": "label trust", **{k: v for k, v in fields.items() if v is not None}}
-        _add(
-            Variant(
-                name=name,
-                loss=loss,
-                make_pulls=(lambda **_: pulls) if isinstance(pulls, Pulls) else pulls,
-                make_claim=(lambda **_: claim) if isinstance(claim, Claim) else claim,
-                **defaults,
-            ),
-            overwrite,
-        )
+        defaults = {"title": name, "category": "label trust", **given}
+        _add(Variant(name=name, loss=loss, make_pulls=make_pulls, make_claim=make_claim, **defaults), overwrite)
         return loss
 
     return decorate
+
+
+def _maker(value: Any, kind: type, name: str, remedy: str) -> Callable[..., Any] | None:
+    """A function of the parameters that makes pulls or a claim, from one or from the thing itself."""
+    if value is None or (callable(value) and not isinstance(value, kind)):
+        return value
+    if isinstance(value, kind):
+        return lambda **_: value
+    what = kind.__name__.lower()
+    raise RegistryError(
+        f"{what} of {name!r} must be a {kind.__name__} or a function of the parameters that makes one, "
+        f"not {value!r:.60}. Write {remedy}."
+    )
 
 
 def unregister(name: str) -> None:
@@ -150,23 +194,40 @@ def unregister(name: str) -> None:
     Raises:
         RegistryError: there is none of that name, or it belongs to the paper's table.
     """
-    if name not in _registry:
-        raise RegistryError(f"no variant is named {name!r}.")
-    if _registry[name].source == "paper":
+    if not isinstance(name, str) or name not in _registry:
+        raise RegistryError(f"no variant is named {name!r:.60}.")
+    if _registry[name].source == PAPER:
         raise RegistryError(f"{name!r} is a row of the paper's table and stays.")
     del _registry[name]
 
 
+def _check_name(name: str) -> None:
+    if not name or any(character in name for character in "(),:= \t\n"):
+        raise RegistryError(f"variant name {name!r} must be non-empty, without spaces and without any of ( ) , : = .")
+
+
 def _add(variant: Variant, overwrite: bool) -> Variant:
-    if not variant.name or any(character in variant.name for character in "(),:= \t\n"):
-        raise RegistryError(
-            f"variant name {variant.name!r} must be non-empty, without spaces and without any of ( ) , : = ."
-        )
-    if variant.name in _registry and not overwrite:
-        raise RegistryError(f"{variant.name!r} is registered already; pass overwrite=True to replace it.")
-    if variant.name in _registry and _registry[variant.name].source == "paper" and variant.source != "paper":
-        raise RegistryError(f"{variant.name!r} is a row of the paper's table; register yours under another name.")
-    _registry[variant.name] = variant
+    if not isinstance(variant, Variant):
+        raise RegistryError(f"the registry holds Variants, not {variant!r:.60}.")
+    name = variant.name
+    _check_name(name)
+    if name in _registry and _registry[name].source == PAPER:
+        raise RegistryError(f"{name!r} is a row of the paper's table; register yours under another name.")
+    if variant.source == PAPER:
+        raise RegistryError(f"{name!r} is no row of the paper's table: give it another source than {PAPER!r}.")
+    if name in _registry and not overwrite:
+        raise RegistryError(f"{name!r} is registered already; pass overwrite=True to replace it.")
+    for what in ("pulls", "claim"):
+        try:
+            getattr(variant, what)
+        except QTargetError:
+            raise
+        except Exception as error:
+            raise RegistryError(
+                f"the function that makes the {what} of {variant.label} failed: {type(error).__name__}: {error}. "
+                "It is called with the parameters as keywords."
+            ) from error
+    _registry[name] = variant
     return variant
 
 
@@ -192,7 +253,5 @@ def _load_plugins() -> None:
 
 
 def _nearest(name: str, known: dict[str, Variant]) -> str:
-    from difflib import get_close_matches
-
     close = get_close_matches(name.lower().replace("_", "-"), known, n=1)
     return f"Did you mean {close[0]!r}?" if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.util
 import sys
@@ -31,49 +30,14 @@ def resolve(loss: Any) -> Variant | Callable[..., Any]:
     if isinstance(loss, Variant):
         return loss
     if isinstance(loss, str):
+        if loss.endswith(".py"):
+            raise RegistryError(f"{loss!r} is a file: say which of its functions is the loss, {loss}:NAME.")
         return load_from_file(loss) if ".py:" in loss else get(loss)
     if callable(loss):
         return loss
     raise RegistryError(
         f"a loss is a callable, a registered name or FILE.py:NAME, not {type(loss).__name__} ({loss!r:.60})."
     )
-
-
-def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split "name(key=value, ...)" into name and parameters.
-
-    Args:
-        spec: the text.
-
-    Returns:
-        Name and literal parameter values.
-
-    Raises:
-        RegistryError: the parentheses do not hold key=literal pairs.
-
-    Examples:
-        >>> parse_spec("asft(kl_weight=0.1)")
-        ('asft', {'kl_weight': 0.1})
-    """
-    name, bracket, rest = spec.strip().partition("(")
-    if not bracket:
-        return name, {}
-    parameters = _keyword_values(f"f({rest}")
-    if parameters is None:
-        raise RegistryError(f"cannot read {spec!r}: write NAME(parameter=number, ...), e.g. 'asft(kl_weight=0.1)'.")
-    return name.strip(), parameters
-
-
-def _keyword_values(call_text: str) -> dict[str, Any] | None:
-    """The keyword arguments of a call written as text; None where it holds anything else than key=literal."""
-    try:
-        call = ast.parse(call_text, mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            return None
-        pairs = [(word.arg, ast.literal_eval(word.value)) for word in call.keywords]
-    except (SyntaxError, ValueError):
-        return None
-    return None if any(key is None for key, _ in pairs) else {str(key): value for key, value in pairs}
 
 
 def load_from_file(spec: str) -> Callable[..., Any]:
@@ -100,15 +64,20 @@ def load_from_file(spec: str) -> Callable[..., Any]:
     sys.modules[module_name] = module
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise RegistryError(f"{path} could not be run: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
-    if not callable(found):
+    if isinstance(found, type) or not callable(found):
         names = sorted(
             key
             for key, value in vars(module).items()
-            if callable(value) and getattr(value, "__module__", None) == module_name
+            if callable(value) and not isinstance(value, type) and getattr(value, "__module__", None) == module_name
         )
-        raise RegistryError(f"{path} holds no callable named {name!r}; it defines {', '.join(names) or 'none'}.")
+        hint = (
+            " Parameters in parentheses are for registered names; use functools.partial in the file."
+            if "(" in name
+            else ""
+        )
+        raise RegistryError(f"{path} holds no function named {name!r}; it defines {', '.join(names) or 'none'}.{hint}")
     return found

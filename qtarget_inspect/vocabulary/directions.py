@@ -159,7 +159,7 @@ def power(exponent: float) -> Direction:
         exponent: a.
 
     Returns:
-        The direction.
+        The direction, named "p^a".
     """
     exponent = finite(exponent, "the exponent")
     latex = rf"p^{{{rounded_latex(exponent)}}}/Z"
@@ -181,7 +181,9 @@ def path(eta: float, to: str = "teacher_logits") -> Direction:
     _check_model(to, LOGIT_CONTEXT)
     text = f"p^{rounded(1 - eta)} {_TEXT[to]}^{rounded(eta)} / Z"
     latex = rf"p^{{{rounded_latex(1 - eta)}}}{_LATEX[to]}^{{{rounded_latex(eta)}}}/Z"
-    return Direction(f"path({exact(eta)} to {_NAME[to]})", text, latex, "toward", RowFunction(_path_rows, (eta, to)), (to,))
+    return Direction(
+        f"path({exact(eta)} to {_NAME[to]})", text, latex, "toward", RowFunction(_path_rows, (eta, to)), (to,)
+    )
 
 
 def others() -> Direction:
@@ -203,7 +205,9 @@ def top_k(k: int) -> Direction:
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise QTargetError(f"k must be a whole number above 0, not {k!r}.")
-    return Direction(f"top_{k}", f"top {k} of p", rf"p_{{\mathrm{{top}}\,{k}}}", "toward", RowFunction(_top_k_rows, (k,)))
+    return Direction(
+        f"top_{k}", f"top {k} of p", rf"p_{{\mathrm{{top}}\,{k}}}", "toward", RowFunction(_top_k_rows, (k,))
+    )
 
 
 def tilt(by: str = MODEL) -> Direction:

@@ -110,7 +110,7 @@ def constant(number: float) -> Law:
     """The same weight for every token.
 
     Args:
-        number: the weight.
+        number: the weight, a plain number.
 
     Returns:
         The law.
@@ -141,7 +141,9 @@ def label_prob(exponent: float = 1.0) -> Law:
     """
     if exponent == 0:
         return constant(1.0)
-    text, latex = ("p_y", "p_y") if exponent == 1 else (f"p_y^{exponent:.6g}", f"p_y^{{{rounded_latex(exponent, _DIGITS)}}}")
+    text, latex = "p_y", "p_y"
+    if exponent != 1:
+        text, latex = f"p_y^{rounded(exponent, _DIGITS)}", f"p_y^{{{rounded_latex(exponent, _DIGITS)}}}"
     return Law(text, latex, lambda s: (exponent * s.log_p_label).exp())
 
 
@@ -155,7 +157,7 @@ def label_prob_above(threshold: float) -> Law:
         The law, 0 or 1.
     """
     return Law(
-        f"1[p_y > {threshold:.6g}]",
+        f"1[p_y > {rounded(threshold, _DIGITS)}]",
         rf"\mathbf{{1}}[p_y > {rounded_latex(threshold, _DIGITS)}]",
         lambda s: (s.p_label > threshold).to(s.dtype),
     )
@@ -207,23 +209,25 @@ def critical_mask() -> Law:
 
 
 def ratio_below(maximum: float, of: str = "old_logits") -> Law:
-    """Clipped importance ratio: r 1[r < maximum], r = p_y / old_y.
+    """Clipped importance ratio: r 1[r <= maximum], r = p_y / old_y.
+
+    At the maximum itself, a kink of the loss, the weight is r, as in autograd.
 
     Args:
         maximum: where the gradient stops, 1 + epsilon.
         of: which context model stands below the line.
 
     Returns:
-        The law, in [0, maximum).
+        The law, in [0, maximum].
     """
 
     def value(state: State) -> Tensor:
         log_p = state.log_p_label
         log_ratio = torch.where(torch.isinf(log_p), log_p, log_p - state.log_prob_of_label(of))
-        return torch.where(log_ratio < math.log(maximum), log_ratio.exp(), 0.0)
+        return torch.where(log_ratio <= math.log(maximum), log_ratio.exp(), 0.0)
 
-    latex = rf"r\,\mathbf{{1}}[r < {rounded_latex(maximum, _DIGITS)}]"
-    return Law(f"r 1[r < {maximum:.6g}]", latex, value, (of,), Binding.PRODUCT)
+    latex = rf"r\,\mathbf{{1}}[r \le {rounded_latex(maximum, _DIGITS)}]"
+    return Law(f"r 1[r <= {rounded(maximum, _DIGITS)}]", latex, value, (of,), Binding.PRODUCT)
 
 
 def _combine(left: Law | float, right: Law | float, operation: str) -> Any:

@@ -334,7 +334,9 @@ def total_pull(directions: Mapping[str, Direction], weights: Mapping[str, Tensor
     return torch.zeros_like(next(iter(weights.values())))
 
 
-def natural_gauge(directions: Mapping[str, Direction], weights: Mapping[str, Tensor], tolerance: float = 1e-9) -> str:
+def natural_gauge(
+    directions: Mapping[str, Direction], weights: Mapping[str, Tensor], tolerance: float = 1e-9
+) -> PullGauge:
     """The gauge in which a loss reads naturally.
 
     Only label pulls: unit. S = 1 everywhere: both agree, unit. S = 0 everywhere: unit. Otherwise normalized.

@@ -1,8 +1,10 @@
 """Comparison: means, intervals, undefined numbers."""
 
 import math
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -73,3 +75,206 @@ def test_bad_input(batch):
         qt.compare(["sft"], batch, resample="words")
     with pytest.raises(qt.QTargetError, match="sequence_ids"):
         qt.compare(["sft"], qt.TokenBatch(batch.logits, batch.labels), resample="sequences")
+
+
+def in_sequences(values, sequences, **context):
+    """A batch whose tokens have the given p_y, V = 3, and belong to the given sequences."""
+    p = torch.tensor(values, dtype=torch.float64)
+    logits = torch.stack([(p / (1 - p)).log(), torch.full_like(p, math.log(0.3)), torch.full_like(p, math.log(0.7))], 1)
+    labels = torch.zeros(len(p), dtype=torch.int64)
+    return qt.TokenBatch(logits, labels, sequence_ids=torch.tensor(sequences), **context)
+
+
+def pushed_by(advantages, values=(0.2, 0.4, 0.6, 0.8, 0.3, 0.7), sequences=(0, 0, 1, 1, 2, 2)):
+    """In the normalized gauge a token whose total pull is 0 has neither Q nor gamma."""
+    return in_sequences(values, sequences, advantages=torch.tensor(advantages, dtype=torch.float64))
+
+
+def advantage_weighted(logits, labels, advantages):
+    """-A log p_y: the pull to the label is A."""
+    return advantages * qt.losses.sft(logits, labels)
+
+
+def test_units_without_a_defined_value_do_not_lose_the_interval():
+    """An empty resample would be 0/0: only the units that hold a value are resampled."""
+    values = [0.2, 0.9, 0.4, 0.8, 0.6, 0.7]
+    batch = in_sequences(values, [0, 1, 2, 3, 4, 5], advantages=torch.tensor([1.0, 1.0, 0, 0, 0, 0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        row = qt.compare([advantage_weighted], batch, gauge="normalized", resamples=200).iloc[0]
+    assert row["units"] == 6
+    assert row["gamma_defined"] == pytest.approx(2 / 6)
+    assert row["total_variation"] == pytest.approx(0.45)  # 1 - p_y of the first two
+    assert (row["total_variation_low"], row["total_variation_high"]) == (pytest.approx(0.1), pytest.approx(0.8))
+
+
+def test_one_defined_unit_has_no_interval():
+    row = qt.compare([advantage_weighted], pushed_by([1, 1, 0, 0, 0, 0]), gauge="normalized").iloc[0]
+    assert row["gamma"] == 1
+    assert row["total_variation"] == pytest.approx(0.7)
+    for name in ("gamma", "total_variation", "kl_to_model", "negative_mass"):
+        assert math.isnan(row[f"{name}_low"])
+        assert math.isnan(row[f"{name}_high"])
+    lone = qt.compare(["dft"], in_sequences([0.4], [0])).iloc[0]
+    assert (lone["units"], lone["gamma"]) == (1, pytest.approx(0.4))
+    assert math.isnan(lone["gamma_low"])
+
+
+def test_equal_values_in_two_units_may_have_a_narrow_interval():
+    row = qt.compare([advantage_weighted], pushed_by([1, 1, 1, 1, 0, 0]), gauge="normalized").iloc[0]
+    assert row["gamma"] == row["gamma_low"] == row["gamma_high"] == 1
+    assert row["units"] == 3
+
+
+def test_a_gauge_that_is_defined_nowhere_leaves_nothing_to_say():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        row = qt.compare([advantage_weighted], pushed_by([-1] * 6), gauge="normalized").iloc[0]
+    assert row["gamma_defined"] == row["kl_defined"] == row["residual_defined"] == 0
+    for name in ("signed", "gamma", "gamma_median", "total_variation", "kl_to_model", "negative_mass", "mass_error"):
+        assert math.isnan(row[name]), name
+
+
+def test_signed_is_a_share_of_the_defined_tokens():
+    batch = pushed_by([-1, -1, -1, 2, 2, 2])
+    assert qt.compare([advantage_weighted], batch).iloc[0]["gauge"] == "unit"
+    unit, normalized = (qt.compare([advantage_weighted], batch, gauge=g).iloc[0] for g in ("unit", "normalized"))
+    assert unit["signed"] == pytest.approx(5 / 6)  # Q_y = 2 p_y - 1 at A = -1, Q_k = -p_k at A = 2
+    assert normalized["gamma_defined"] == 0.5
+    assert normalized["signed"] == 0
+
+
+def test_differences_are_paired():
+    """Losses that differ a little on every token differ surely, though each mean is uncertain."""
+    batch = in_sequences(np.linspace(0.05, 0.95, 40).tolist(), list(range(40)))
+
+    def nearly_dft(logits, labels):
+        return 1.01 * qt.losses.dft(logits, labels)
+
+    plain = qt.compare(["dft", nearly_dft], batch)
+    assert not any("diff" in name or name == "baseline" for name in plain.columns)
+    table = qt.compare([nearly_dft, "dft"], batch, baseline="dft")
+    mine, dft = table.iloc[0], table.iloc[1]
+    assert table["baseline"].tolist() == ["dft", "dft"]
+    assert mine["gamma_low"] < dft["gamma"] < mine["gamma_high"]
+    assert mine["gamma_diff"] == pytest.approx(mine["gamma"] - dft["gamma"])
+    assert 0 < mine["gamma_diff_low"] < mine["gamma_diff"] < mine["gamma_diff_high"]
+    assert mine["gamma_diff_high"] - mine["gamma_diff_low"] < 0.1 * (mine["gamma_high"] - mine["gamma_low"])
+    assert dft["total_variation_diff"] == dft["total_variation_diff_high"] == 0
+    assert qt.compare([nearly_dft, "dft"], batch, baseline=nearly_dft)["baseline"][1] == "nearly_dft"
+    pd.testing.assert_frame_equal(table[plain.columns], plain.iloc[::-1].reset_index(drop=True))
+
+
+def test_differences_are_over_tokens_where_both_are_defined():
+    batch = pushed_by([1, 1, 1, 1, 0, 0], values=(0.2, 0.4, 0.6, 0.8, 0.1, 0.1))
+    row = qt.compare(["sft", advantage_weighted], batch, gauge="normalized", baseline="sft").iloc[1]
+    assert row["total_variation"] != pytest.approx(qt.compare(["sft"], batch)["total_variation"][0])
+    assert row["total_variation_diff"] == pytest.approx(0, abs=1e-12)
+    assert math.isnan(row["residual_entropy_diff"])
+
+
+def test_entropy_is_that_of_a_distribution():
+    """A residual of another mass, or with negative entries, has none."""
+
+    def loses_mass(logits, labels):  # g = 0.5 (p - y) + 0.1 p
+        return 0.5 * qt.losses.sft(logits, labels) + 0.1 * logits.logsumexp(-1)
+
+    def signed(logits, labels):  # the residual is p - 3 (1/V - p)
+        return 0.1 * qt.losses.sft(logits, labels) + 2.7 * logits.log_softmax(-1).mean(-1)
+
+    batch = in_sequences([0.2, 0.4, 0.6, 0.8], [0, 1, 2, 3])
+    table = qt.compare([loses_mass, signed, "dft"], batch, gauge="unit")
+    assert table["mass_error"][0] == pytest.approx(0.1)
+    assert table["residual_defined"].tolist() == [0, 0, 1]
+    assert math.isnan(table["residual_entropy"][0])
+
+
+def test_entropy_lost_to_rounding_is_not_reported():
+    """Where gamma -> 1 a residual in float32 is nothing but rounding."""
+    batch = in_sequences([0.5, 0.9, 1 - 1e-6], [0, 1, 2])
+    single, double = (qt.compare(["dft"], batch.to(dtype)).iloc[0] for dtype in (torch.float32, torch.float64))
+    assert double["residual_defined"] == 1
+    assert single["residual_defined"] == pytest.approx(2 / 3)
+    p = batch.logits.softmax(-1)
+    assert double["residual_entropy"] == pytest.approx(float(-(p * p.log()).sum(-1).mean()))
+
+
+def test_infinite_divergence_is_infinite_and_not_undefined():
+    """Label smoothing gives mass to a token that the model rules out."""
+    logits = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    logits[1, 3] = -math.inf
+    batch = qt.TokenBatch(logits, torch.zeros(4, dtype=torch.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = qt.compare(["label-smoothing", "sft"], batch, baseline="sft")
+        paired = qt.compare(["label-smoothing"] * 2, batch, baseline="label-smoothing").iloc[1]
+    row = table.iloc[0]
+    assert row["kl_to_model"] == math.inf
+    assert math.isnan(row["kl_to_model_high"])  # an interval around infinity says nothing
+    assert row["kl_defined"] == 1
+    assert row["kl_to_model_diff"] == math.inf
+    assert paired["kl_to_model_diff"] == 0  # over the other three tokens: inf - inf is undefined
+
+
+def anchored(logits, labels, reference_logits):
+    """ASFT without its name: its pulls are not unique where the reference is the model."""
+    return qt.losses.asft(logits, labels, reference_logits, kl_weight=0.5)
+
+
+def test_tokens_whose_pulls_are_not_unique_are_left_out(batch):
+    reading = qt.decompose(qt.invert(anchored, batch), gauge="normalized")
+    dependent = next(mask for flag, mask in reading.flags.items() if "not independent" in flag)
+    share = 1 - float(dependent.double().mean())
+    assert 0 < share < 1
+    mine = qt.compare([anchored], batch, gauge="normalized", resamples=20).iloc[0]
+    assert mine["gamma_defined"] == pytest.approx(share)
+    assert mine["residual_defined"] <= share
+    assert mine["kl_defined"] <= share
+    known = qt.decompose(qt.invert("asft(kl_weight=0.5)", batch), gauge="normalized")
+    gamma = known.gamma[~dependent].mean()
+    spread = 0.5 * (known.q - known.target.p).abs().sum(-1)[~dependent].mean()
+    assert mine["gamma"] == pytest.approx(float(gamma), abs=1e-4)
+    assert mine["total_variation"] == pytest.approx(float(spread), abs=1e-4)
+    unit = qt.compare([anchored], batch, gauge="unit", resamples=20).iloc[0]
+    assert unit["gamma_defined"] == pytest.approx(share)
+    assert unit["kl_defined"] + unit["signed"] == pytest.approx(1)  # in the unit gauge Q is known everywhere
+
+
+def test_where_no_pulls_are_unique_the_smallest_stand(batch):
+    twin = batch.with_logits(batch.logits, reference_logits=batch.logits, teacher_logits=batch.logits)
+    row = qt.compare([anchored], twin, resamples=20).iloc[0]
+    assert row["gamma_defined"] == 1
+
+
+def test_a_loss_that_casts_inside_is_judged_by_its_own_rounding(batch):
+    def casts(logits, labels):
+        return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+
+    row = qt.compare([casts], batch, resamples=20).iloc[0]
+    assert (row["signed"], row["kl_defined"]) == (0, 1)
+
+
+BAD = {
+    "an empty list": ({"losses": []}, "losses is empty.*'sft', 'dft'"),
+    "one loss": ({"losses": anchored}, "takes a list of losses, not function"),
+    "a set": ({"losses": {"sft"}}, "takes a list of losses, not set"),
+    "no resamples": ({"resamples": 0}, "resamples must be an integer of at least 1, not 0"),
+    "half a resample": ({"resamples": 1.5}, "resamples must be an integer"),
+    "certainty": ({"confidence": 1.0}, "confidence must lie between 0 and 1, not be 1.0"),
+    "per cent": ({"confidence": 95}, "confidence must lie between 0 and 1"),
+    "a word for a level": ({"confidence": "high"}, "confidence must lie"),
+    "a seed that is none": ({"seed": 0.5}, "seed must be a non-negative integer, not 0.5"),
+    "a negative seed": ({"seed": -1}, "seed must be a non-negative integer"),
+    "no batch": ({"batch": 3}, "batch must be a TokenBatch, not int"),
+    "a baseline elsewhere": ({"baseline": "gem"}, r"baseline must be one of.*\(sft, anchored\), not 'gem'"),
+    "a loss that is none": ({"losses": ["sft", 3]}, "a loss is a callable, a registered name"),
+    "a name that is none": ({"losses": ["sft", "sfd"]}, "sfd"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arguments(batch, case):
+    given, message = BAD[case]
+    arguments = {"losses": ["sft", anchored], "batch": batch, **given}
+    with pytest.raises(qt.QTargetError, match=message):
+        qt.compare(arguments.pop("losses"), arguments.pop("batch"), **arguments)

@@ -141,7 +141,7 @@ def test_twins_are_named():
 
 
 def test_directions_that_coincide_get_the_smallest_weights_and_a_flag():
-    """p without the label is collinear with the label: with both, and a loss that needs more, weights are not unique."""
+    """p without the label is collinear with the label: with both, and a loss that needs more, weights are many."""
     batch = qt.probe_batch(64, 40)
     found = qt.decompose(
         qt.invert(qt.get("gem").bound_loss, batch), attractors=["label", "others", directions.power(1 / 0.7)]

@@ -30,9 +30,9 @@ CASES = {
     "no such file of losses": (["inspect", "TMP/no.py:focal"], "there is no file"),
     "no such loss in the file": (
         ["inspect", "LOSSES:nope"],
-        "holds no callable named 'nope'; it defines broken, distil",
+        "holds no function named 'nope'; it defines broken, distil",
     ),
-    "a number instead of a loss": (["inspect", "LOSSES:number"], "holds no callable named 'number'"),
+    "a number instead of a loss": (["inspect", "LOSSES:number"], "holds no function named 'number'"),
     "a loss that raises": (["inspect", "LOSSES:broken"], "boom"),
     "a model without a text": (["inspect", "sft", "--model", "smollm2"], "--model has nothing to read", "Add --text"),
     "roles without a text": (

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +31,12 @@ def test_a_command_has_help_with_examples(run, command):
         assert (program, name) == ("qtarget-inspect", command)
         options = [argument for argument in arguments if argument.startswith("--")]
         assert all(option in done.stdout.partition("Examples:")[0] for option in options)
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "qtarget_inspect", "--version"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"qtarget-inspect")
 
 
 @pytest.mark.parametrize("command", ["inspect", "compare"])

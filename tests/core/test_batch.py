@@ -1,5 +1,6 @@
 """TokenBatch: what goes in comes out where it belongs."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -210,3 +211,113 @@ def test_any_finite_or_impossible_logits(logits, data):
     target = qt.invert("sft", batch)
     assert torch.isfinite(target.q).all()
     torch.testing.assert_close(target.mass, torch.ones(len(rows), dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_an_integer_picks_one_row(batch):
+    for index in (3, -9, np.int64(3), torch.tensor(3)):
+        part = batch.select(index)
+        assert part.logits.shape == (1, 9)
+        assert torch.equal(part.logits[0], batch.logits[3])
+        assert part.tokens == ("t3",)
+    assert batch.select(slice(0, 0)).logits.shape == (0, 9)
+
+
+def test_given_places_are_kept(batch):
+    positions = torch.stack([torch.arange(12) // 4, torch.arange(12) % 4], 1).int()
+    placed = batch.with_logits(batch.logits, positions=positions, grid=[3, 4])
+    assert placed.grid == (3, 4)
+    assert torch.equal(placed.to_grid(placed.advantages), placed.advantages.view(3, 4))
+
+
+def test_a_batch_shares_memory_with_what_it_was_made_from():
+    logits = torch.zeros(2, 4)
+    batch = qt.TokenBatch(logits, torch.tensor([0, 1]))
+    target = qt.invert("sft", batch)
+    logits[0, 0] = 5.0
+    assert target.p[0, 0] > 0.9
+    assert "in place" in qt.TokenBatch.__doc__
+
+
+LOGITS, LABELS = torch.zeros(8, 5), torch.arange(8) % 5
+PLACED = qt.TokenBatch.from_causal_lm(torch.zeros(2, 4, 5), torch.ones(2, 4, dtype=torch.int64))
+
+
+def of(**context):
+    return qt.TokenBatch(LOGITS, LABELS, **context)
+
+
+def causal_of(**context):
+    return qt.TokenBatch.from_causal_lm(torch.zeros(2, 4, 5), torch.ones(2, 4, dtype=torch.int64), **context)
+
+
+BAD = {
+    "tokens: a number": (lambda: of(tokens=3), r"tokens must be 8 texts, one a label, not int \(3\).*decode"),
+    "tokens: one text": (lambda: of(tokens="abcdefgh"), r"tokens must be 8 texts.*not str"),
+    "tokens: ids": (lambda: of(tokens=LABELS), r"tokens must be 8 texts.*not Tensor \(of shape \[8\]\).*decode"),
+    "positions: shape": (
+        lambda: of(positions=torch.zeros(3, 2)),
+        r"positions must have shape \[8, 2\].*logits \[8, 5\].*have \[3, 2\].*from_causal_lm",
+    ),
+    "positions: type": (lambda: of(positions=torch.zeros(8, 2)), r"positions must be integers.*float32.*long\(\)"),
+    "positions: list": (lambda: of(positions=[[0, 1]] * 8), r"positions must be a torch.Tensor.*\[N, 2\].*not list"),
+    "positions: outside": (
+        lambda: of(positions=torch.full((8, 2), 4), grid=(2, 5)),
+        r"positions lie outside the grid \(2, 5\) at tokens 0, 1",
+    ),
+    "grid": (lambda: of(grid=3), r"grid must be \(B, T\), two positive integers, not 3"),
+    "labels: numpy": (
+        lambda: qt.TokenBatch(LOGITS, LABELS.numpy()),
+        r"labels must be a torch.Tensor of shape \[N\], not ndarray. Pass torch tensors, e.g. torch.as_tensor\(labels",
+    ),
+    "logits: numpy": (lambda: qt.TokenBatch(LOGITS.numpy(), LABELS), r"not ndarray.*torch.as_tensor\(logits\)"),
+    "teacher_logits: list": (lambda: of(teacher_logits=LOGITS.tolist()), r"teacher_logits must.*as_tensor\(teacher"),
+    "weights: list": (lambda: of(weights=[1.0] * 8), r"weights must be a torch.Tensor.*list.*as_tensor\(weights\)"),
+    "weights: number": (lambda: of(weights=1.0), r"weights must be a torch.Tensor.*float.*torch.tensor\("),
+    "weights: complex": (lambda: of(weights=torch.ones(8) * 1j), r"weights must be real"),
+    "critical: counts": (lambda: of(critical=LABELS), r"critical must be a mask"),
+    "sequence_ids: numpy": (
+        lambda: of(sequence_ids=LABELS.numpy()),
+        r"sequence_ids must be a torch.Tensor.*ndarray.*torch.as_tensor\(sequence_ids\)",
+    ),
+    "to: integers": (lambda: of().to(torch.int64), r"to: logits must stay floating point.*int64.*torch.float64"),
+    "to: bool": (lambda: of().to(torch.bool), r"to: logits must stay floating point.*bool"),
+    "to: no device": (lambda: of().to("gpu"), r"to: 'gpu' is no device.*cuda"),
+    "to: a number": (lambda: of().to(3), r"to takes a floating dtype or a device.*not 3"),
+    "select: too far": (lambda: of().select(8), r"select: row 8 does not exist; the batch has rows 0 to 7"),
+    "select: too far back": (lambda: of().select(-9), r"select: row -9 does not exist"),
+    "select: rows": (lambda: of().select(torch.tensor([0, 9])), r"select: row 9 does not exist.*0 to 7"),
+    "select: mask": (lambda: of().select(torch.ones(3).bool()), r"a mask must have shape \[8\].*not \[3\]"),
+    "select: two axes": (lambda: of().select(torch.zeros(2, 2).long()), r"integers of shape \[n\].*\[2, 2\]"),
+    "select: floats": (lambda: of().select(torch.zeros(2)), r"integers of shape \[n\], not float32.*index.long\(\)"),
+    "select: list": (lambda: of().select([0, 2]), r"select takes an integer.*not list \(\[0, 2\]\).*torch.tensor"),
+    "select: truth": (lambda: of().select(True), r"select takes an integer.*not bool"),
+    "select: backwards": (lambda: of().select(slice(None, None, -1)), r"positive step, not -1.*flip"),
+    "to_grid: length": (
+        lambda: PLACED.to_grid(torch.zeros(5)),
+        r"to_grid: values must have shape \[6, ...\].*\[5\]",
+    ),
+    "to_grid: a number": (lambda: PLACED.to_grid(torch.tensor(1.0)), r"to_grid: values must have shape \[6, ...\]"),
+    "to_grid: list": (lambda: PLACED.to_grid([0.0] * 6), r"values must be a torch.Tensor"),
+    "to_grid: NaN among integers": (lambda: PLACED.to_grid(PLACED.labels), r"int64 cannot hold fill = nan.*fill=-100"),
+    "to_grid: NaN among truths": (lambda: PLACED.to_grid(PLACED.labels > 0), r"bool cannot hold fill = nan"),
+    "concatenate: tensors": (lambda: qt.TokenBatch.concatenate([LOGITS]), r"takes a list of TokenBatch, not Tensor"),
+    "concatenate: one batch": (lambda: qt.TokenBatch.concatenate(3), r"takes a list of TokenBatch, not int"),
+    "causal: no positions": (
+        lambda: qt.TokenBatch.from_causal_lm(torch.zeros(2, 0, 5), torch.zeros(2, 0).long()),
+        r"shape \[2, 0, 5\]: there is no token",
+    ),
+    "causal: flat tokens": (lambda: causal_of(tokens=["ab", "cd"]), r"tokens must be 2 lists of 4 texts.*\[2, 4\]"),
+    "causal: tokens a number": (lambda: causal_of(tokens=3), r"tokens must be 2 lists of 4 texts"),
+    "causal: short tokens": (lambda: causal_of(tokens=[["a"]] * 2), r"tokens must be 2 lists of 4 texts"),
+    "causal: numpy": (
+        lambda: causal_of(weights=torch.ones(2).numpy()),
+        r"weights must be a torch.Tensor of shape \[B, T\] or \[B\], not ndarray",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_a_batch_refuses(case):
+    make, message = BAD[case]
+    with pytest.raises(qt.BatchError, match=message):
+        make()

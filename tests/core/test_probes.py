@@ -1,5 +1,6 @@
 """Probe states span what they promise."""
 
+import pytest
 import torch
 
 import qtarget_inspect as qt
@@ -42,3 +43,27 @@ def test_equal_seeds_give_equal_batches_and_leave_the_generator_alone():
     assert torch.equal(after, torch.rand(1))
     assert not torch.equal(first.logits, qt.probe_batch(32, 20, seed=1).logits)
     assert qt.probe_batch(8, 20, dtype=torch.float32).logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tokens": 0}, "tokens must be an integer of at least 1, not 0: an empty batch"),
+        ({"tokens": -3}, "tokens must be an integer of at least 1, not -3"),
+        ({"tokens": 8.0}, "tokens must be an integer"),
+        ({"vocabulary": 1}, "vocabulary must be an integer of at least 2, not 1: .*p_y = 1"),
+        ({"sequence_length": 0}, "sequence_length must be an integer of at least 1, not 0"),
+        ({"seed": "x"}, "seed must be an integer, not 'x'"),
+        ({"dtype": torch.int64}, r"dtype must be a floating type.*torch.int64"),
+        ({"device": "gpu"}, "'gpu' is no device"),
+    ],
+)
+def test_sizes_that_cannot_be(arguments, message):
+    with pytest.raises(qt.BatchError, match=message):
+        qt.probe_batch(**{"tokens": 8, **arguments})
+
+
+def test_the_smallest_batch():
+    batch = qt.probe_batch(1, 2, sequence_length=1)
+    assert batch.logits.shape == (1, 2)
+    assert torch.isfinite(qt.invert("sft", batch).q).all()

@@ -106,6 +106,15 @@ def test_the_first_of_two_writers_wins(tmp_path):
     assert list(tmp_path.iterdir()) == [place]
 
 
+def test_a_conversion_is_quiet_and_leaves_the_progress_bar_as_it_was(tiny_gguf, tmp_path, capfd):
+    from transformers import modeling_gguf_pytorch_utils as conversion
+
+    bar = conversion.tqdm
+    load_causal_lm(tiny_gguf, cache=tmp_path)
+    assert capfd.readouterr().err == ""
+    assert conversion.tqdm is bar
+
+
 def test_no_copy_on_request(tiny_gguf, tmp_path, monkeypatch):
     monkeypatch.setenv("QTARGET_INSPECT_CACHE", str(tmp_path / "unused"))
     load_causal_lm(tiny_gguf, cache=False)

@@ -66,9 +66,7 @@ class Checkout:
         notes.unlink(missing_ok=True)
         command = ["make", f"VENV={self.venv}", f"PYTHON={sys.executable}", *arguments]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-        done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment
-        )
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         self.output = done.stdout
         return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []

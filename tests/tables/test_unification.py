@@ -35,7 +35,7 @@ def test_gauges_are_found(table):
 
 def test_notes_say_what_inversion_finds(table):
     note = table.set_index("method")["note"]
-    assert "found: gamma = r 1[r < 1.28], residual = model" in note["Proximal SFT"]
+    assert "found: gamma = r 1[r <= 1.28], residual = model" in note["Proximal SFT"]
     assert "on these states the same gradient as DFT, without its stop-gradient" in note["p-loss"]
     assert "gamma = 1 throughout" in note["DFT"]
     assert "there is no normalized gauge" in note["GEM"]

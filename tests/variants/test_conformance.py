@@ -1,5 +1,7 @@
 """Conformance of every registered variant, by differentiation: a new loss is tested by being registered."""
 
+import math
+
 import pytest
 import torch
 
@@ -150,6 +152,73 @@ def test_extreme_logits_stay_finite(name, extreme, method):
         target = qt.invert(name, tokens, method=method)
         assert torch.isfinite(target.q).all()
         assert torch.isfinite(target.g).all()
+
+
+def psft_cases() -> dict[str, qt.TokenBatch]:
+    """Ratios r = p_y / old_y of every size, from 0 to infinity, and 0 / 0."""
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.randint(30, (64,), generator=generator)
+
+    def random(scale: float) -> torch.Tensor:
+        return scale * torch.randn(64, 30, generator=generator, dtype=torch.float64)
+
+    signs = [torch.where(random(1.0) > 0, 1e4, -1e4) for _ in range(2)]
+    excluded, impossible = random(1.0), random(1.0)
+    excluded[:32].scatter_(-1, labels[:32, None], float("-inf"))
+    impossible[16:48].scatter_(-1, labels[16:48, None], float("-inf"))
+    return {
+        "model and old policy of +-1e4": qt.TokenBatch(signs[0], labels, old_logits=signs[1]),
+        "labels that the old policy excludes": qt.TokenBatch(random(1.0), labels, old_logits=excluded),
+        "labels that either excludes": qt.TokenBatch(impossible, labels, old_logits=excluded),
+        "widely spread": qt.TokenBatch(random(100.0), labels, old_logits=random(100.0)),
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("case", list(psft_cases()))
+@pytest.mark.parametrize("name", ["psft", "psft(epsilon=0, epsilon_high=0)"])
+def test_ratios_of_every_size_stay_finite(name, case, dtype):
+    batch = psft_cases()[case].to(dtype)
+    found, closed = (qt.invert(name, batch, method=method) for method in ("torch.func", "closed-form"))
+    for target in (found, closed):
+        assert torch.isfinite(target.q).all()
+        assert torch.isfinite(target.g).all()
+    tolerance = 1e-12 if dtype == torch.float64 else 2e-5
+    assert (found.q - closed.q).abs().max() < tolerance
+    log_p, log_old = (
+        logits.double().log_softmax(-1).gather(-1, batch.labels[:, None]).squeeze(-1)
+        for logits in (batch.logits, batch.old_logits)
+    )
+    limit = 1.28 if name == "psft" else 1.0
+    clipped = (log_p > log_old + math.log(limit) + 1e-3) | (log_p == float("-inf"))
+    assert int(clipped.sum()) > 3
+    assert found.g[clipped].abs().max() == 0
+
+
+def test_disjoint_supports_of_model_and_teacher_are_an_error_that_names_the_tokens():
+    logits, teacher = torch.zeros(4, 6), torch.zeros(4, 6)
+    logits[[1, 3], :3], teacher[[1, 3], 3:] = float("-inf"), float("-inf")
+    batch = qt.TokenBatch(logits, torch.tensor([0, 3, 2, 4]), teacher_logits=teacher)
+    for method in ("torch.func", "closed-form"):
+        with pytest.raises(qt.LossError, match=r"target-sft.*tokens 1, 3"):
+            qt.invert("target-sft", batch, method=method)
+        for eta in (0, 1):  # the ends of the path need one of the two only
+            target = qt.invert(f"target-sft(eta={eta})", batch.select(torch.tensor([0, 2])), method=method)
+            assert torch.isfinite(target.q).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1000.0, 1e4])
+@pytest.mark.parametrize(("name", "tolerance"), [("dft", 1e-6), ("psft", 2e-6), ("iw-sft", 3e-6)])
+def test_float32_keeps_its_digits_where_logits_are_offset(name, tolerance, offset):
+    batch = qt.probe_batch(64, 40, sequence_length=4)
+    shifted = {key: value + offset for key, value in batch.context.items() if key.endswith("_logits")}
+    single = batch.with_logits(batch.logits + offset, **shifted).to(torch.float32)
+    exact = qt.invert(name, single.to(torch.float64), method="closed-form").q  # of the same, rounded, logits
+    size = exact.abs().amax(-1, keepdim=True).clamp(min=1)
+    for method in ("closed-form", "torch.func"):
+        found = qt.invert(name, single, method=method).q
+        assert found.dtype == torch.float32
+        assert ((found - exact).abs() / size).max() < tolerance
 
 
 @pytest.mark.parametrize("name", [n for n in PER_TOKEN if not qt.get(n).stop_gradient])

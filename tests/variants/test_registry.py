@@ -1,10 +1,12 @@
 """The registry: names, specs, registration, plug-ins, files."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import qtarget_inspect as qt
-from qtarget_inspect.variants import registry, resolve
+from qtarget_inspect.variants import Range, registry, resolve
 from qtarget_inspect.vocabulary import directions, laws
 from qtarget_inspect.vocabulary.pulls import Pulls
 
@@ -70,6 +72,69 @@ def test_register_by_hand_with_and_without_pulls():
         qt.unregister("test-half")
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: qt.get(3), r"get takes the name of a variant, as text, not 3; registered are sft"),
+        (lambda: qt.get(None), "get takes the name of a variant"),
+        (lambda: qt.get(""), "no variant is named ''"),
+        (lambda: qt.register("x", foo=1), "register knows no field foo; with a name it takes pulls, claim, title"),
+        (lambda: qt.register("x", source="paper"), "register knows no field source"),
+        (
+            lambda: qt.register("x", pulls={"label": 1}),
+            r"pulls of 'x' must be a Pulls or a function.*Write pulls=Pulls.of",
+        ),
+        (lambda: qt.register("x", claim=3), r"claim of 'x' must be a Claim or a function.*Write claim=Claim\("),
+        (lambda: qt.register(qt.losses.sft), r'register takes a Variant, or a name.*@register\("my-loss"\)'),
+        (lambda: qt.register(3), "register takes a Variant, or a name"),
+        (lambda: qt.register("a loss"), "must be non-empty, without spaces"),
+        (lambda: qt.register(qt.get("dft"), title="mine"), "was given a Variant and title besides"),
+        (lambda: qt.register("x", parameters=3)(qt.losses.sft), "parameters of 'x' must be a dict"),
+        (lambda: qt.register("x")(3), "loss of 'x' must be callable"),
+        (lambda: qt.register("x", pulls=lambda weight: None)(qt.losses.sft), "makes the pulls of x failed: TypeError"),
+        (lambda: qt.register("x", pulls=dict)(qt.losses.sft), "the pulls of x must be a Pulls"),
+        (lambda: qt.register(replace(qt.get("dft"), name="x")), "give it another source"),
+        (lambda: qt.register(replace(qt.get("dft"), source="user"), overwrite=True), "another name"),
+        (lambda: qt.unregister(["x"]), "no variant is named"),
+    ],
+)
+def test_malformed_calls_are_answered_with_a_remedy(call, message):
+    with pytest.raises(qt.RegistryError, match=message):
+        call()
+    assert "x" not in qt.variants()
+
+
+def test_a_decorator_may_be_used_twice():
+    pulls = Pulls.of((directions.label(), 1.0))
+    claim = qt.Claim("both", "1", "1", "-", "-", gamma=lambda s: torch.ones_like(s.p_label))
+    decorate = qt.register("test-twice", pulls=pulls, claim=claim, formula="-log p_y", overwrite=True)
+    try:
+        for _ in range(2):
+            decorate(qt.losses.sft)
+            assert qt.get("test-twice").pulls is pulls
+            assert qt.get("test-twice").claim is claim
+    finally:
+        qt.unregister("test-twice")
+
+
+def test_registered_parameters_may_have_ranges():
+    @qt.register(
+        "test-scaled",
+        parameters={"scale": 0.5},
+        ranges={"scale": Range(0, low_open=True)},
+        pulls=lambda scale: Pulls.of((directions.label(), scale)),
+    )
+    def scaled(logits, labels, *, scale):
+        return scale * qt.losses.sft(logits, labels)
+
+    try:
+        assert qt.get("test-scaled(scale=2)").pulls.text == "{label: 2}"
+        with pytest.raises(qt.RegistryError, match="scale of test-scaled must be a number > 0, not 0"):
+            qt.get("test-scaled(scale=0)")
+    finally:
+        qt.unregister("test-scaled")
+
+
 def test_rows_of_the_paper_cannot_be_replaced_or_removed():
     with pytest.raises(qt.RegistryError, match="stays"):
         qt.unregister("dft")
@@ -115,10 +180,13 @@ def test_a_loss_from_a_file(tmp_path):
     )
     batch = qt.probe_batch(8, 20)
     assert qt.invert(f"{path}:focal", batch).loss == "focal"
-    with pytest.raises(qt.RegistryError, match="no callable named 'missing'; it defines focal"):
+    with pytest.raises(qt.RegistryError, match="no function named 'missing'; it defines focal"):
         resolve(f"{path}:missing")
     with pytest.raises(qt.RegistryError, match="there is no file"):
         resolve(f"{tmp_path}/absent.py:focal")
+    path.write_text("raise SystemExit(3)\n")
+    with pytest.raises(qt.RegistryError, match="could not be run: SystemExit: 3"):
+        resolve(f"{path}:focal")
     path.write_text("raise KeyError('inside')\n")
     with pytest.raises(qt.RegistryError, match="could not be run: KeyError"):
         resolve(f"{path}:focal")
