@@ -1,5 +1,8 @@
 """qtarget_inspect: what target distribution a supervised fine-tuning loss teaches."""
 
+import importlib
+from typing import Any
+
 from qtarget_inspect import losses
 from qtarget_inspect.analysis.comparison import compare
 from qtarget_inspect.analysis.decomposition import Decomposition, decompose
@@ -20,6 +23,7 @@ from qtarget_inspect.engine.storage import load
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.inspection import Inspection, inspect
 from qtarget_inspect.tables.unification import unification_table
+from qtarget_inspect.tables.writers import write_table
 from qtarget_inspect.variants import Claim, Variant, get, register, unregister, variants
 
 __version__ = "0.1.0"
@@ -52,4 +56,12 @@ __all__ = [
     "unification_table",
     "unregister",
     "variants",
+    "write_table",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`qtarget_inspect.plots` on first use: it alone imports matplotlib."""
+    if name == "plots":
+        return importlib.import_module("qtarget_inspect.plots")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
 
 from qtarget_inspect.cli import options
 from qtarget_inspect.cli.batches import batch_from_options
 from qtarget_inspect.cli.console import WIDTH, print_table, say, working
 from qtarget_inspect.cli.outputs import chosen_format, put_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-FULL = ("csv", "json")
-"""Formats that hold every column; the others hold what people read."""
 
 EXAMPLES = """\b
 Examples:
@@ -45,6 +37,7 @@ def compare(
 
     import qtarget_inspect as qt
     from qtarget_inspect.core.probes import probe_batch
+    from qtarget_inspect.tables.writers import display_table
     from qtarget_inspect.variants import resolve
 
     resolved = [resolve(loss) for loss in losses]
@@ -54,47 +47,11 @@ def compare(
     with working("differentiating the losses"):
         frame = qt.compare(resolved, batch if batch is not None else probe_batch())
     if wanted is not None:
-        put_table(frame if wanted in FULL else comparison_view(frame), wanted, out)
+        put_table(frame, wanted, out)
         return
-    print_table(comparison_view(frame), optional=("signed", "gamma 5-50-95 %", "residual entropy"))
+    print_table(display_table(frame), optional=("signed", "5 % to 95 %", "H(residual)"))
     first = frame.iloc[0]
     means = f"Means of {first['tokens']} tokens [95 % bootstrap intervals over {first['resampled']}]: {where}."
     say("\n" + fill(means, WIDTH, break_on_hyphens=False))
     if bool((frame["kl_defined"] < 1).any()):
-        say("KL(Q||p) and the entropy are means over the tokens where they are defined: where nothing is negative.")
-
-
-def comparison_view(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a comparison that people read, a mean and its interval in one cell.
-
-    Args:
-        frame: what `compare` returned.
-
-    Returns:
-        Cells as text.
-    """
-    import pandas as pd
-
-    from qtarget_inspect.tables.writers import show
-
-    def mean(row: dict[str, Any], name: str) -> str:
-        low, high = row[f"{name}_low"], row[f"{name}_high"]
-        if math.isnan(row[name]):
-            return "-"
-        interval = "" if math.isnan(low) or high == low else f" [{low:.3g}, {high:.3g}]"
-        return f"{row[name]:.3g}{interval}"
-
-    return pd.DataFrame(
-        {
-            "loss": row["loss"],
-            "gauge": row["gauge"],
-            "gamma": mean(row, "gamma"),
-            "gamma 5-50-95 %": " ".join(show(round(row[f"gamma_{q}"], 4)) for q in ("q05", "median", "q95")),
-            "TV(Q, p)": mean(row, "total_variation"),
-            "KL(Q||p)": mean(row, "kl_to_model"),
-            "residual entropy": mean(row, "residual_entropy"),
-            "negative mass": mean(row, "negative_mass"),
-            "signed": "-" if row["signed"] != row["signed"] else f"{100 * row['signed']:.0f} %",
-        }
-        for row in frame.to_dict("records")
-    )
+        say("KL(Q‖p) and the entropy are means over the tokens where they are defined: where nothing is negative.")
