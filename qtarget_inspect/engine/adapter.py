@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qtarget_inspect.core.batch import CONTEXT_NAMES, LOGIT_CONTEXT, TokenBatch
 from qtarget_inspect.core.errors import LossError, MissingContextError
-from qtarget_inspect.engine.calling import HF_NAMES, call, has_default, parameters_of, roles_of
+from qtarget_inspect.engine.calling import HF_NAMES, LOG_PROB_NAMES, call, has_default, parameters_of, roles_of
 
 Inputs = Literal["logits", "hf", "logprobs", "hidden", "chunks"]
 Shift = Literal["auto", "none", "slice", "pad", "roll"]
@@ -151,7 +151,8 @@ def adapt(
         raise LossError(f"adapt: unknown context {', '.join(unknown)}; known are {', '.join(CONTEXT_NAMES)}.")
     parameters = parameters_of(fn)
     if inputs is None:
-        inputs = "hf" if parameters and next(iter(parameters)) in HF_NAMES else "logits"
+        first = next(iter(parameters), "")
+        inputs = "hf" if first in HF_NAMES else "logprobs" if first in LOG_PROB_NAMES else "logits"
     mapping = {key: key for key in parameters if key in CONTEXT_NAMES and key not in fixed} | dict(context or {})
     supplied = {"num_items_in_batch", "vocab_size", *roles_of(fn, inputs, mapping).values(), *mapping, *fixed}
     missing = tuple(

@@ -27,6 +27,7 @@ DEFAULT_PIECES = 2
 
 LABEL_NAMES = ("labels", "label", "target", "targets", "y", "y_true", "shift_labels", "gold")
 HF_NAMES = ("outputs", "output", "model_output", "model_outputs")
+LOG_PROB_NAMES = ("log_probs", "logprobs", "log_prob", "logprob", "logps", "log_p", "lprobs")
 _HIDDEN_NAMES = ("hidden", "hidden_states", "_input", "input", "x", "e", "embeddings", "h")
 _HEAD_NAMES = (
     "weight",

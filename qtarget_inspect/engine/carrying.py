@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
@@ -38,6 +40,38 @@ def carry_rows(loss: TokenLoss, batch: TokenBatch, any_name: bool = False) -> tu
         return loss, batch
     fixed = {key: value for key, value in loss.fixed.items() if key not in context}
     return replace(loss, context=context, fixed=fixed), batch.with_logits(batch.logits, **carried)
+
+
+def held_tensors(function: Any, depth: int = 3) -> list[Tensor]:
+    """Tensors that a loss holds besides its arguments: in a partial, a closure, globals it names, its attributes.
+
+    Args:
+        function: the user's callable.
+        depth: how many callables inside callables are followed.
+
+    Returns:
+        The tensors, in no order.
+    """
+    held: list[Any] = []
+    if isinstance(function, partial):
+        held += [function.func, *function.args, *function.keywords.values()]
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        names = getattr(function, "__globals__", {})
+        held += [names[name] for name in code.co_names if name in names]
+        for cell in function.__closure__ or ():
+            try:
+                held.append(cell.cell_contents)
+            except ValueError:  # a cell that is still empty
+                continue
+    for thing in (function, getattr(function, "__self__", None)):
+        if not isinstance(thing, ModuleType | type(None)):
+            held += list(getattr(thing, "__dict__", {}).values())
+    found = [thing for thing in held if isinstance(thing, Tensor)]
+    if depth:
+        inner = [thing for thing in held if callable(thing) and not isinstance(thing, type | Tensor)]
+        found += [tensor for thing in inner for tensor in held_tensors(thing, depth - 1)]
+    return found
 
 
 def _fields_like(value: Tensor, batch: TokenBatch) -> tuple[str, ...]:

@@ -47,11 +47,15 @@ def coupling_in_company(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Ten
         whole = loss_and_gradient(plan.loss, narrow.logits.clone(), narrow, plan.found.method)[1]
         apart = _in_pieces(plan, narrow)
     except QTargetError:
-        return _coupling_across_chunks(plan, batch, out)
+        return _coupling_across_chunks(plan, batch, p_label, out)
     if plan.law == "mean":
         whole = whole * len(narrow)
     rows = torch.arange(len(batch), device=whole.device)
-    return coupling_of(compare_rows(apart, whole, rows)), ""
+    coupled = coupling_of(compare_rows(apart, whole, rows))
+    if coupled is not None or len(batch) <= plan.chunk:
+        return coupled, ""
+    # rules on token ids, or on p_y very near 1, do not survive the narrowing
+    return _coupling_across_chunks(plan, batch, p_label, out)[0], ""
 
 
 def _in_pieces(plan: Plan, narrow: TokenBatch) -> Tensor:
@@ -65,10 +69,21 @@ def _in_pieces(plan: Plan, narrow: TokenBatch) -> Tensor:
     return gradient
 
 
-def _coupling_across_chunks(plan: Plan, batch: TokenBatch, out: Tensor) -> tuple[str | None, str]:
-    """Rows from all over the batch, as many as a chunk, against Q of the same rows."""
-    size = min(plan.chunk, len(batch))
-    rows = torch.linspace(0, len(batch) - 1, size, dtype=torch.float64).long().to(out.device)
+def _telling_rows(batch: TokenBatch, p_label: Tensor, size: int) -> Tensor:
+    """Rows from all over the batch, as many as a chunk: spread, of rare and common labels, surest and unsurest."""
+    spread = torch.linspace(0, len(batch) - 1, max(1, size // 2), dtype=torch.float64).long().to(p_label.device)
+    _, index, counts = torch.unique(batch.labels, return_inverse=True, return_counts=True)
+    by_rarity, by_p = counts[index].argsort(), p_label.argsort()
+    few = max(1, size // 8)
+    extremes = [by_rarity[:few], by_rarity[-few:], by_p[:few], by_p[-few:]]
+    return torch.cat([spread, *extremes]).unique()
+
+
+def _coupling_across_chunks(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Tensor) -> tuple[str | None, str]:
+    """Telling rows from all over the batch, together, against Q of the same rows as their chunks gave it."""
+    # a third of a chunk: the rows, their context and Q are copied here, and all of it fits the memory of one chunk
+    rows = _telling_rows(batch, p_label, min(max(6, plan.chunk // 3), len(batch)))
+    size = len(rows)
     picked = batch.select(rows)
     z = picked.logits.to(plan.dtype)
     p = z.softmax(-1)

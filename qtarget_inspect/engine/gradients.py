@@ -109,8 +109,13 @@ def _vmap_gradient(loss: TokenLoss, logits: Tensor, batch: TokenBatch) -> tuple[
 
     def one(z: Tensor, *fields: Tensor) -> tuple[Tensor, Tensor]:
         alone = {"logits": z.detach()[None]} | {name: value[None] for name, value in zip(names, fields, strict=True)}
-        value = loss(z[None], TokenBatch.unchecked(alone)).sum()
-        return value, value.detach()
+        value = loss(z[None], TokenBatch.unchecked(alone))
+        if value.numel() > 2:  # one value, and in the causal layout one more for the filler
+            raise LossError(
+                f"{loss.name} returned {value.numel()} values for one token: it holds something of that many rows, "
+                "which method='vmap' cannot cut. Leave method='auto'."
+            )
+        return value.sum(), value.detach().sum()
 
     per_token = torch.func.vmap(torch.func.grad(one, has_aux=True), randomness="different")
     with torch.no_grad():

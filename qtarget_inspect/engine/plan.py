@@ -132,6 +132,11 @@ def make_plan(
 def _decide(plan: Plan, tokens: int) -> Plan:
     """The law and the reduction, as far as a few tokens show them."""
     found = plan.found
+    if found.method == "vmap" and found.whole_only:
+        raise LossError(
+            f"{found.loss.name} takes the whole batch only, so its tokens cannot be differentiated alone: it holds "
+            "something of N rows, or needs many tokens. Leave method='auto'."
+        )
     if found.method == "vmap":
         return replace(plan, law="alike", reduction=ALONE, coupled=None, settled=True)
     if found.random or found.whole_only:

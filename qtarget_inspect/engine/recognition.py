@@ -12,6 +12,7 @@ from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import LossError, MissingContextError, QTargetError
 from qtarget_inspect.engine.adapter import Layout, TokenLoss
 from qtarget_inspect.engine.alignment import is_aligned
+from qtarget_inspect.engine.carrying import held_tensors
 from qtarget_inspect.engine.gradients import (
     GradientMethod,
     first_line,
@@ -94,14 +95,45 @@ def recognise(loss: TokenLoss, batch: TokenBatch, method: str, dtype: torch.dtyp
             break  # before the whole batch is spent on it
         trial = _try_layouts(loss, sample, errors)
         if trial is not None and trial.loss.layout == "token" != loss.layout:
-            tokens_fit = tokens_fit if tokens_fit is not None else not _fits_the_batch_only(loss, batch)
+            if tokens_fit is None:
+                tokens_fit = not _holds_odd_tensors(loss, batch) and not _fits_the_batch_only(loss, batch)
             trial = trial if tokens_fit else None
         if trial is not None:
             found, reason, random = _settle_method(trial, sample, method)
             scalar = trial.value.numel() == 1 < len(sample)
+            if len(sample) == len(batch) and not whole_only:
+                whole_only = holds_rows(trial.loss, sample)  # a small batch: what is held by row fits the sample too
             return Recognised(trial.loss, found, scalar, random, reason, sample, trial.gradient, whole_only)
     telling: LossError = _most_telling(errors)
     raise telling
+
+
+def holds_rows(loss: TokenLoss, batch: TokenBatch) -> bool:
+    """Whether a loss that takes N tokens refuses N + 1, so that it holds something of N rows (a mask, a teacher).
+
+    A token alone then broadcasts with all those rows, and its gradient alone means nothing.
+
+    Args:
+        loss: the loss, its layout known.
+        batch: N tokens that it takes.
+
+    Returns:
+        True where N + 1 tokens are refused.
+    """
+    first = torch.zeros(1, dtype=torch.long, device=batch.labels.device)
+    more = batch.select(torch.cat([torch.arange(len(batch), device=batch.labels.device), first]))
+    try:
+        with torch.no_grad(), own_random_numbers(batch.logits.device, seed=0):
+            _check_shape(loss, loss(more.logits.clone(), more), len(more))
+    except Exception:  # whatever it raises, it does not take them
+        return True
+    return False
+
+
+def _holds_odd_tensors(loss: TokenLoss, batch: TokenBatch) -> bool:
+    """Whether the loss holds tensors that a row of logits [V] would wrongly broadcast with: a mask, a teacher."""
+    odd = {1, batch.vocabulary}
+    return any(tensor.ndim > 0 and tensor.shape[0] not in odd for tensor in held_tensors(loss.function))
 
 
 def _fits_the_batch_only(loss: TokenLoss, batch: TokenBatch) -> bool:

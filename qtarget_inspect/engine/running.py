@@ -17,13 +17,11 @@ from qtarget_inspect.engine.compiled import Differentiate, chunk_differentiator
 from qtarget_inspect.engine.failures import refuse_not_finite
 from qtarget_inspect.engine.gradients import loss_and_gradient
 from qtarget_inspect.engine.plan import Plan
-from qtarget_inspect.engine.reduction import Reduction, coupling_of, own_weights, study_rows, undo
+from qtarget_inspect.engine.recognition import holds_rows
+from qtarget_inspect.engine.reduction import UNKNOWN, Reduction, coupling_of, own_weights, study_rows, undo
 from qtarget_inspect.engine.samples import sample_rows
 
 Kind = Literal["q", "g"]
-
-GUARDED_CHUNKS = 3
-"""How many chunks of a vector loss have one row compared with its token alone; of a scalar loss, all have."""
 
 STUDIED_ROWS = 48
 """How many rows of a whole batch are compared with their tokens alone."""
@@ -156,11 +154,7 @@ def _version(tensor: Tensor) -> int:
 
 def _guarded(plan: Plan, chunks: int) -> set[int]:
     """Numbers of the chunks in which one row is compared with its token alone."""
-    if plan.settled:
-        return set()
-    if plan.found.scalar:
-        return set(range(chunks))
-    return {round(i * (chunks - 1) / (GUARDED_CHUNKS - 1)) for i in range(GUARDED_CHUNKS)}
+    return set() if plan.settled else set(range(chunks))
 
 
 def _agrees_alone(plan: Plan, gradient: Tensor, sub: TokenBatch, row: Tensor) -> bool:
@@ -196,10 +190,24 @@ def _measure(plan: Plan, batch: TokenBatch, gradient: Tensor) -> tuple[Reduction
     given = not plan.found.scalar or plan.declared != "auto"
     if given and plan.coupled is not None:
         return plan.reduction, plan.coupled
+    if plan.found.whole_only and holds_rows(plan.loss, batch):
+        if given:
+            return plan.reduction, UNKNOWN
+        raise ReductionError(
+            f"{plan.loss.name} returns a scalar and holds something of {len(batch)} rows (a mask, weights, a teacher), "
+            "so no token can be tried alone and the reduction cannot be read off. Declare it: reduction='sum', "
+            f"reduction='mean' (divides by {len(batch)}) or the divisor; or let the loss take what it holds as a "
+            "parameter named weights, critical or teacher_logits, and put that into the TokenBatch."
+        )
     rows = _rows_to_study(batch, gradient)
     study = study_rows(plan.loss, batch, gradient[rows], rows, plan.found.method, plan.dtype, plan.scale)
     if given:
         return plan.reduction, coupling_of(study, study.surest if plan.found.scalar else 1.0)
+    if study.ratios.numel() == 0 and bool(study.lost.any()):
+        raise ReductionError(
+            f"{plan.loss.name}: a token alone has no gradient (it is weighted relative to its batch), so the reduction "
+            "cannot be read off. Declare it: reduction='sum', 'mean' or the divisor; or return one value a token."
+        )
     if study.ratios.numel() == 0 and not bool(study.failed.any()) and bool((gradient != 0).any()):
         raise ReductionError(
             f"{plan.loss.name}: every gradient in this batch is rounding noise, so its reduction cannot be read off. "

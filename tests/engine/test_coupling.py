@@ -196,7 +196,7 @@ def test_a_large_batch_of_a_loss_that_needs_the_real_vocabulary(plain):
     weight = torch.linspace(0.5, 2, 300, dtype=torch.float64)
     batch = qt.TokenBatch(torch.randn(60, 300, dtype=torch.float64), torch.randint(300, (60,)))
     uncoupled = qt.invert(lambda z, y: F.cross_entropy(z, y, weight, reduction="none"), batch, chunk_size=20)
-    assert any("20 tokens at a time" in note for note in uncoupled.notes)
+    assert any("tokens at a time" in note for note in uncoupled.notes)
     assert uncoupled.coupled is None
 
     def mean(z, y):

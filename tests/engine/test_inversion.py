@@ -147,10 +147,10 @@ def test_few_calls_are_spent_on_getting_to_know_a_loss():
     qt.invert(counted, batch, chunk_size=128)
     big = [shape for shape in calls if shape.numel() > 6 * 1000]
     narrow = [shape for shape in calls if shape[1] < 1000]
-    assert len([shape for shape in big if shape[1] == 1000]) == 4  # each chunk once
+    assert len([shape for shape in big if shape[1] == 1000]) == 5  # each chunk once, and rows from all of them together
     assert len(narrow) <= 5
     assert len(calls) - len(big) - len(narrow) <= 16
-    assert sum(shape.numel() for shape in calls) < 1.15 * batch.logits.numel()
+    assert sum(shape.numel() for shape in calls) < 1.2 * batch.logits.numel()
 
 
 def test_a_large_batch_of_coupled_tokens_is_studied_in_part():
