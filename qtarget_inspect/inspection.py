@@ -235,6 +235,8 @@ def _warnings(loss: Any, target: InducedTarget, pulls: Decomposition, batch: Tok
             found.append(f"{flag} ({int(mask.sum())} of {len(batch)} tokens)")
     if target.coupled and "leaks" in target.coupled:
         found.append("gradient leaks between tokens: Q of a token is not its own")
+    if target.coupled and target.coupled.startswith("every token is scaled"):
+        found.append(f"{target.coupled}; if that is a mean over tokens, reduction='mean' undoes it")
     if any("num_items_in_batch" in note for note in target.notes):
         found += _num_items_warning(loss, batch)
     gamma = pulls.gamma[torch.isfinite(pulls.gamma) & unique_tokens(pulls)]

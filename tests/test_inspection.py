@@ -163,6 +163,14 @@ def test_two_tokens_explain_nothing():
     assert any("as many directions as dimensions" in warning for warning in seen.warnings)
 
 
+def test_a_vector_divided_by_the_number_of_tokens_is_told():
+    def shrunk(logits, labels):
+        return F.cross_entropy(logits, labels, reduction="none") / len(labels)
+
+    assert any("reduction='mean' undoes it" in warning for warning in qt.inspect(shrunk).warnings)
+    assert facts(qt.inspect(shrunk, reduction="mean"))["gamma"] == "1"
+
+
 def test_html_is_escaped_and_whole():
     seen = qt.inspect("dft")
     html = seen._repr_html_()

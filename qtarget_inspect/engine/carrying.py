@@ -30,6 +30,8 @@ def carry_rows(loss: TokenLoss, batch: TokenBatch, any_name: bool = False) -> tu
     for key, value in filled.items():
         if not isinstance(value, Tensor) or value.shape[:1] != (len(batch),) or not (any_name or key in CONTEXT_NAMES):
             continue
+        if value.ndim == 1 and len(batch) == batch.vocabulary:
+            continue  # as likely one value a class as one a token
         slot = next(
             (name for name in ([key] if key in CONTEXT_NAMES else _fields_like(value, batch)) if name in free), None
         )

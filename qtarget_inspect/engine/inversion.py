@@ -13,6 +13,7 @@ from qtarget_inspect.core.state import compute_dtype
 from qtarget_inspect.engine.adapter import TokenLoss, adapt, name_of
 from qtarget_inspect.engine.closed_form import closed_form
 from qtarget_inspect.engine.failures import refuse_constant
+from qtarget_inspect.engine.gradients import own_random_numbers
 from qtarget_inspect.engine.plan import Plan, calls_with_one_item, make_plan
 from qtarget_inspect.engine.reduction import LEAK
 from qtarget_inspect.engine.running import run
@@ -88,7 +89,8 @@ def invert(
         token_loss = _adapted(resolved)
         coupling = variant.coupling if variant is not None else None
         plan, carrying = make_plan(token_loss, batch, reduction, method, dtype, chunk_size, compile, coupling)
-        outcome = run(plan, carrying, out, "q")
+        with own_random_numbers(batch.logits.device):
+            outcome = run(plan, carrying, out, "q")
         notes = _notes(outcome.plan, coupling)
         if outcome.silent:
             refuse_constant(outcome.plan.loss, carrying, outcome.plan.found.method, dtype)

@@ -96,6 +96,27 @@ def test_vmap_does_not_broadcast():
             qt.invert(loss, qt.TokenBatch(batch.logits, batch.labels), method="vmap")
 
 
+def test_class_weights_where_there_are_as_many_tokens_as_classes():
+    batch = qt.TokenBatch(torch.randn(4, 4, dtype=torch.float64), torch.tensor([1, 3, 0, 2]))
+    classes = torch.tensor([0.2, 1.0, 3.0, 0.5], dtype=torch.float64)
+    loss = partial(lambda logits, labels, weights: (per_token(logits, labels) * weights[labels]).sum(), weights=classes)
+    target = qt.invert(loss, batch)
+    assert (qt.decompose(target).gamma - classes[batch.labels]).abs().max() < 1e-9
+
+
+def test_the_users_random_numbers_are_left_alone():
+    batch = qt.probe_batch(20, 11)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+
+    def noisy(logits, labels):
+        return per_token(F.dropout(logits, 0.3), labels)
+
+    first, second = qt.invert(noisy, batch), qt.invert(noisy, batch)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.q, second.q)
+
+
 def test_one_token_losses_and_class_weights_still_work():
     batch = qt.probe_batch(20, 11)
     weights = torch.rand(11, dtype=torch.float64)
