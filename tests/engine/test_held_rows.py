@@ -104,6 +104,19 @@ def test_class_weights_where_there_are_as_many_tokens_as_classes():
     assert (qt.decompose(target).gamma - classes[batch.labels]).abs().max() < 1e-9
 
 
+def test_a_loss_that_moves_on_keeps_g_beside_q():
+    class Scheduled:
+        weight = 1.0
+
+        def __call__(self, logits, labels):
+            return self.weight * per_token(logits, labels)
+
+    loss, batch = Scheduled(), qt.probe_batch(20, 11)
+    target = qt.invert(loss, batch)
+    loss.weight = 0.1
+    assert (target.p - target.g - target.q).abs().max() < 1e-12
+
+
 def test_the_users_random_numbers_are_left_alone():
     batch = qt.probe_batch(20, 11)
     torch.manual_seed(5)
