@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -144,6 +145,8 @@ def _fits_the_batch_only(loss: TokenLoss, batch: TokenBatch) -> bool:
 
     if len(batch) == 1:
         return False
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # it prints tracebacks of what is caught here
+    was_disabled, log.disabled = log.disabled, True
     try:
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fields = {name: mode.from_tensor(value) for name, value in _tensors(batch).items()}
@@ -151,6 +154,8 @@ def _fits_the_batch_only(loss: TokenLoss, batch: TokenBatch) -> bool:
             _check_shape(loss, replace(loss, layout="flat")(fake.logits, fake), len(batch))
     except Exception:  # whatever it raises on the batch, it is no loss of the batch
         return False
+    finally:
+        log.disabled = was_disabled
     return True
 
 
