@@ -61,28 +61,6 @@ class Claim:
             return gamma.unsqueeze(-1) * label + self.remainder(state)
         return gamma.unsqueeze(-1) * label + (1 - gamma).unsqueeze(-1) * residual
 
-    def says_something(self, state: State, q: Tensor, tolerance: float = 1e-6) -> Tensor:
-        """[N] bool: tokens on which the claim about the residual can fail.
-
-        That is where 1 - gamma is not 0 and the reference, teacher or old policy differs from the model.
-
-        Args:
-            state: the whole batch.
-            q: [N, V] the induced target.
-            tolerance: what counts as zero.
-
-        Returns:
-            [N] mask; all true where no residual is claimed.
-        """
-        mask = torch.ones_like(state.labels, dtype=torch.bool)
-        if self.residual is not None:
-            residual = self.residual(state)
-            gamma = self.gamma(state) if self.gamma is not None else _best_gamma(q, residual, state.labels)
-            mask &= (1 - gamma).abs() > tolerance
-        if self.differs_from is not None:
-            mask &= (state.log_probs(self.differs_from).exp() - state.p).abs().amax(-1) > tolerance
-        return mask
-
 
 def _best_gamma(q: Tensor, residual: Tensor, labels: Tensor) -> Tensor:
     """[N] the gamma for which (1 - gamma) residual fits Q best off the label."""
