@@ -13,7 +13,7 @@ from qtarget_inspect.variants.claims import Claim
 from qtarget_inspect.variants.ranges import POSITIVE, SHARE_BELOW_ONE, Range
 from qtarget_inspect.variants.variant import Variant
 from qtarget_inspect.vocabulary import directions, laws
-from qtarget_inspect.vocabulary.laws import Law
+from qtarget_inspect.vocabulary.formula import Law
 from qtarget_inspect.vocabulary.pulls import Pulls
 
 

@@ -16,7 +16,7 @@ from qtarget_inspect.core.numerics import expectation
 from qtarget_inspect.core.state import MODEL, State
 from qtarget_inspect.vocabulary import directions as attractors
 from qtarget_inspect.vocabulary.directions import Direction
-from qtarget_inspect.vocabulary.laws import Law, constant
+from qtarget_inspect.vocabulary.formula import Law, constant
 
 LABEL = "label"
 

@@ -8,7 +8,7 @@ import torch
 import qtarget_inspect as qt
 from qtarget_inspect.core.state import State
 from qtarget_inspect.vocabulary import laws
-from qtarget_inspect.vocabulary.laws import Binding, Law
+from qtarget_inspect.vocabulary.formula import Binding, Law
 
 P = laws.label_prob()
 SUM = Law("a - b", "a - b", lambda s: s.p_label - 1, binding=Binding.SUM)
