@@ -9,6 +9,7 @@ A direction d [N, V] is of one of three kinds:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -191,23 +192,26 @@ def others() -> Direction:
     return Direction("others", "p without y", r"p_{\setminus y}", "toward", RowFunction(_others_rows))
 
 
-def top_k(k: int) -> Direction:
-    """Toward the model's own top k, renormalised.
+def top_k(k: int, of: str = MODEL) -> Direction:
+    """Toward the top k of the model, or of another one, renormalised.
 
     Args:
         k: how many tokens, cut to V.
+        of: "logits" (the model itself) or a context model.
 
     Returns:
-        The direction.
+        The direction, named "top_k" or "top_k of other".
 
     Raises:
-        QTargetError: k is not a whole number above 0.
+        QTargetError: k is not a whole number above 0, or there is no such model.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise QTargetError(f"k must be a whole number above 0, not {k!r}.")
-    return Direction(
-        f"top_{k}", f"top {k} of p", rf"p_{{\mathrm{{top}}\,{k}}}", "toward", RowFunction(_top_k_rows, (k,))
-    )
+    _check_model(of, (MODEL, *LOGIT_CONTEXT))
+    name = f"top_{k}" if of == MODEL else f"top_{k} of {_NAME[of]}"
+    latex = rf"{_LATEX[of]}_{{\mathrm{{top}}\,{k}}}"
+    rows = RowFunction(_top_k_rows, (k, of))
+    return Direction(name, f"top {k} of {_TEXT[of]}", latex, "toward", rows, () if of == MODEL else (of,))
 
 
 def tilt(by: str = MODEL) -> Direction:
@@ -227,6 +231,58 @@ def tilt(by: str = MODEL) -> Direction:
         "tilt",
         RowFunction(_log_prob_rows, (by,)),
         () if by == MODEL else (by,),
+    )
+
+
+def mixture_tilt(share: float, of: str = "teacher_logits") -> Direction:
+    """Tilt by the log of a mixture: d = p * (log m - E_p log m), m = share * other + (1 - share) * p.
+
+    With a tilt by log p it makes the Jensen-Shannon divergences.
+
+    Args:
+        share: the other model's share of the mixture, in (0, 1].
+        of: which context model is mixed in.
+
+    Returns:
+        The direction.
+
+    Raises:
+        QTargetError: the share is outside (0, 1], or there is no such model.
+    """
+    _check_model(of, LOGIT_CONTEXT)
+    if not 0 < finite(share, "the share") <= 1:
+        raise QTargetError(f"the share must lie in (0, 1], not {share!r}.")
+    number, rest = rounded(share), rounded(1 - share)
+    return Direction(
+        f"tilt log mixture({exact(share)} {_NAME[of]})",
+        f"tilt by log({number} {_TEXT[of]} + {rest} p)",
+        rf"\nabla \log({rounded_latex(share)}\,{_LATEX[of]} + {rounded_latex(1 - share)}\,p)",
+        "tilt",
+        RowFunction(_mixture_rows, (float(share), of)),
+        (of,),
+    )
+
+
+def sign_tilt(of: str = "teacher_logits") -> Direction:
+    """Tilt by a sign: d = p * (s - E_p s), s = sign(p - other). Total variation is made of it.
+
+    Args:
+        of: which context model p is compared with.
+
+    Returns:
+        The direction.
+
+    Raises:
+        QTargetError: there is no such model.
+    """
+    _check_model(of, LOGIT_CONTEXT)
+    return Direction(
+        f"tilt sign({_NAME[MODEL]} - {_NAME[of]})",
+        f"tilt by sign(p - {_TEXT[of]})",
+        rf"\nabla\,\mathrm{{sign}}(p - {_LATEX[of]})",
+        "tilt",
+        RowFunction(_sign_rows, (of,)),
+        (of,),
     )
 
 
@@ -264,10 +320,21 @@ def _others_rows(state: State) -> Tensor:
     return state.context(MODEL).scatter(-1, state.labels.unsqueeze(-1), float("-inf")).softmax(-1)
 
 
-def _top_k_rows(state: State, k: int) -> Tensor:
-    logits = state.context(MODEL)
+def _top_k_rows(state: State, k: int, of: str) -> Tensor:
+    logits = state.context(of)
     best = logits.topk(min(k, logits.shape[-1]), dim=-1)
     return torch.zeros_like(logits).scatter_(-1, best.indices, best.values.softmax(-1))
+
+
+def _mixture_rows(state: State, share: float, of: str) -> Tensor:
+    log_other = state.log_probs(of)
+    if share == 1:
+        return log_other
+    return torch.logaddexp(state.log_p + math.log1p(-share), log_other + math.log(share))
+
+
+def _sign_rows(state: State, of: str) -> Tensor:
+    return torch.sign(state.p - state.log_probs(of).exp())
 
 
 def _log_prob_rows(state: State, name: str) -> Tensor:
