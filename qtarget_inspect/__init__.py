@@ -6,6 +6,7 @@ from typing import Any
 from qtarget_inspect import losses
 from qtarget_inspect.analysis.comparison import compare
 from qtarget_inspect.analysis.decomposition import Decomposition, decompose
+from qtarget_inspect.analysis.equivalence import Equivalence, equivalent
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import (
     BatchError,
@@ -32,6 +33,7 @@ __all__ = [
     "BatchError",
     "Claim",
     "Decomposition",
+    "Equivalence",
     "InducedTarget",
     "Inspection",
     "LossError",
@@ -46,6 +48,7 @@ __all__ = [
     "adapt",
     "compare",
     "decompose",
+    "equivalent",
     "get",
     "inspect",
     "invert",
