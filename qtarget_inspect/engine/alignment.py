@@ -41,7 +41,8 @@ def is_aligned(loss: TokenLoss, sample: TokenBatch, gradient: Tensor) -> bool | 
         if other.numel() == 0:
             continue
         moved = _turned(gradient, _gradient_with_label(loss, sample, index, int(other[0])))
-        if moved is not None:
+        # a row that was silent has no direction to turn: a label may have woken its whole sequence
+        if moved is not None and (moved == index or bool((gradient[moved] != 0).any())):
             return moved == index
     for index in tried:
         moved = _silenced(gradient, _gradient_with_label(loss, sample, index, IGNORE_INDEX))

@@ -297,8 +297,8 @@ def _misaligned_message(loss: TokenLoss) -> str:
 
 def _most_telling(errors: list[Exception]) -> LossError:
     """The error to show: a misaligned label, the loss's own refusal, a constant, an odd shape, or what it raised."""
-    for kind in (MisalignedError, QTargetError):
-        for error in errors:
+    for kind, found_so in ((MisalignedError, errors), (QTargetError, errors[::-1])):  # refusals of the largest sample
+        for error in found_so:
             if isinstance(error, kind) and error.__cause__ is None and not isinstance(error, _WrongShapeError):
                 return error if isinstance(error, LossError) else LossError(str(error))
     for error in errors:

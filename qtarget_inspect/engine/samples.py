@@ -45,8 +45,9 @@ def spread_sample(batch: TokenBatch, rows: Tensor, dtype: torch.dtype) -> TokenB
     """Some tokens, with the labels' probabilities spread and no token switched off by its context.
 
     What a loss does to its tokens (a mean, a shift, a weight of the batch) is a property of its code, and shows best
-    where every token has a gradient well above rounding. So p_y is set, by the label's logit alone; weights and
-    advantages of 0 become 1; critical tokens alternate with others.
+    where every token has a gradient well above rounding. So p_y is set, by the label's logit alone, which moves along
+    in the other models, since a ratio to one of them would dwarf all others; weights and advantages of 0 become 1;
+    critical tokens alternate with others.
 
     Args:
         batch: the whole batch.
@@ -60,6 +61,12 @@ def spread_sample(batch: TokenBatch, rows: Tensor, dtype: torch.dtype) -> TokenB
     odds = torch.tensor(LOG_ODDS, dtype=sample.logits.dtype, device=rows.device)
     logits = set_log_odds(sample.logits, sample.labels, odds.repeat(len(rows) // len(odds) + 1)[: len(rows)])
     fields = {"logits": logits, "labels": sample.labels, **sample.context}
+    label = sample.labels.unsqueeze(-1)
+    moved = logits.gather(-1, label) - sample.logits.gather(-1, label)
+    moved = torch.where(torch.isfinite(moved), moved, 0.0)
+    for name in LOGIT_CONTEXT:
+        if name in fields:
+            fields[name] = fields[name].scatter_add(-1, label, moved)
     for name in ("weights", "advantages"):
         if name in fields:
             fields[name] = torch.where(fields[name] == 0, 1, fields[name])
