@@ -19,7 +19,7 @@ from qtarget_inspect.engine.plan import Plan, calls_with_one_item, make_plan
 from qtarget_inspect.engine.reduction import LEAK
 from qtarget_inspect.engine.running import run
 from qtarget_inspect.engine.target import InducedTarget
-from qtarget_inspect.variants import Variant, resolve
+from qtarget_inspect.variants import PACKAGE_SOURCES, Variant, resolve
 
 Method = Literal["auto", "closed-form", "torch.func", "autograd", "vmap"]
 
@@ -127,7 +127,7 @@ def _adapted(resolved: Any) -> TokenLoss:
     """The loss with its calling convention; those of the package take rows and labels as they are."""
     if not isinstance(resolved, Variant):
         return adapt(resolved)
-    if resolved.source == "paper":
+    if resolved.source in PACKAGE_SOURCES:
         return adapt(resolved.bound_loss, layout="flat", shift="none", name=resolved.label)
     return adapt(resolved.bound_loss, name=resolved.label)
 

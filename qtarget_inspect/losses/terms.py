@@ -2,7 +2,7 @@
 
 import torch
 
-from qtarget_inspect.core.numerics import expectation, label_log_prob
+from qtarget_inspect.core.numerics import expectation, label_log_prob, one_hot
 from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 
 
@@ -17,6 +17,21 @@ def negative_log_likelihood(logits: Rows, labels: Labels) -> PerToken:
         [...] nats, >= 0.
     """
     return -label_log_prob(logits.log_softmax(-1), labels)
+
+
+def log_other_mass(logits: Rows, labels: Labels) -> PerToken:
+    """log(1 - p_y), from the other tokens' logits: it keeps its digits where p_y rounds to 1.
+
+    Args:
+        logits: [..., V] logits.
+        labels: [...] labels.
+
+    Returns:
+        [...] nats, <= 0.
+    """
+    centred = logits - logits.detach().amax(-1, keepdim=True)  # large logits would cost digits
+    others = torch.where(one_hot(labels, logits) == 1, float("-inf"), centred)
+    return others.logsumexp(-1) - centred.logsumexp(-1)
 
 
 def weighted_likelihood(weight: PerToken, nll: PerToken) -> PerToken:

@@ -11,10 +11,23 @@ from typing import Any, overload
 from torch import Tensor
 
 from qtarget_inspect.core.errors import QTargetError, RegistryError
-from qtarget_inspect.variants import both, label_trust, one_hot, residual
+from qtarget_inspect.variants import (
+    both,
+    confidence,
+    divergence,
+    gates,
+    label_trust,
+    one_hot,
+    policy_gradient,
+    preference,
+    regulariser,
+    releases,
+    residual,
+)
 from qtarget_inspect.variants.claims import Claim
 from qtarget_inspect.variants.parsing import parse_spec
 from qtarget_inspect.variants.ranges import Range
+from qtarget_inspect.variants.sources import BEYOND, PACKAGE_SOURCES, PAPER
 from qtarget_inspect.variants.variant import Variant
 from qtarget_inspect.vocabulary.pulls import Pulls
 
@@ -28,8 +41,19 @@ PAPER_VARIANTS: tuple[Variant, ...] = (
 )
 """The sixteen rows of the paper's unification table, in its order."""
 
-PAPER = "paper"
-"""The source of the paper's rows; a variant of the user's has another."""
+BEYOND_VARIANTS: tuple[Variant, ...] = (
+    *confidence.VARIANTS,
+    *gates.VARIANTS,
+    *releases.VARIANTS,
+    *divergence.VARIANTS,
+    *regulariser.VARIANTS,
+    *policy_gradient.VARIANTS,
+    *preference.VARIANTS,
+)
+"""The losses beyond the paper's table that come with the package, by mechanism."""
+
+_BELONGS = {PAPER: "is a row of the paper's table", BEYOND: "comes with the package"}
+"""What is said of a variant that can be neither replaced nor removed."""
 
 _FIELDS = (
     "title",
@@ -41,14 +65,15 @@ _FIELDS = (
     "formula",
     "latex",
     "reference",
+    "twin_of",
 )
 
-_registry: dict[str, Variant] = {variant.name: variant for variant in PAPER_VARIANTS}
+_registry: dict[str, Variant] = {variant.name: variant for variant in PAPER_VARIANTS + BEYOND_VARIANTS}
 _plugins_loaded = False
 
 
 def variants() -> dict[str, Variant]:
-    """All registered variants by name, the paper's rows first.
+    """All registered variants by name: the paper's rows, the losses beyond it, then what others registered.
 
     Returns:
         A copy of the registry.
@@ -110,6 +135,7 @@ def register(
     formula: str = "",
     latex: str = "",
     reference: str = "",
+    twin_of: str | None = None,
     overwrite: bool = False,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]: ...
 
@@ -126,7 +152,7 @@ def register(variant: Variant | str, /, *, overwrite: bool = False, **fields: An
         overwrite: replace a variant of that name.
         **fields: with a name: `pulls` and `claim` (each itself, or a function of the parameters that makes it), and as
             in `Variant`: `title`, `category`, `parameters` with their `ranges`, `stop_gradient`, `coupling`, `formula`,
-            `latex`, `reference`.
+            `latex`, `reference`, `twin_of`.
 
     Returns:
         The variant, or a decorator that returns the loss unchanged.
@@ -192,12 +218,12 @@ def unregister(name: str) -> None:
         name: its name.
 
     Raises:
-        RegistryError: there is none of that name, or it belongs to the paper's table.
+        RegistryError: there is none of that name, or it comes with the package.
     """
     if not isinstance(name, str) or name not in _registry:
         raise RegistryError(f"no variant is named {name!r:.60}.")
-    if _registry[name].source == PAPER:
-        raise RegistryError(f"{name!r} is a row of the paper's table and stays.")
+    if _registry[name].source in PACKAGE_SOURCES:
+        raise RegistryError(f"{name!r} {_BELONGS[_registry[name].source]} and stays.")
     del _registry[name]
 
 
@@ -211,10 +237,10 @@ def _add(variant: Variant, overwrite: bool) -> Variant:
         raise RegistryError(f"the registry holds Variants, not {variant!r:.60}.")
     name = variant.name
     _check_name(name)
-    if name in _registry and _registry[name].source == PAPER:
-        raise RegistryError(f"{name!r} is a row of the paper's table; register yours under another name.")
-    if variant.source == PAPER:
-        raise RegistryError(f"{name!r} is no row of the paper's table: give it another source than {PAPER!r}.")
+    if name in _registry and _registry[name].source in PACKAGE_SOURCES:
+        raise RegistryError(f"{name!r} {_BELONGS[_registry[name].source]}; register yours under another name.")
+    if variant.source in PACKAGE_SOURCES:
+        raise RegistryError(f"{name!r} does not come with the package: give it another source than {variant.source!r}.")
     if name in _registry and not overwrite:
         raise RegistryError(f"{name!r} is registered already; pass overwrite=True to replace it.")
     for what in ("pulls", "claim"):

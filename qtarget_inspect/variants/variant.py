@@ -52,7 +52,10 @@ class Variant:
         formula: the loss in plain text.
         latex: the loss in LaTeX.
         reference: where it comes from, e.g. "arXiv 2508.05629".
-        source: "paper" for rows of the unification table, "user" or a plug-in's name otherwise.
+        source: "paper" for rows of the unification table, "beyond the paper" for other losses of the package, "user" or
+            a plug-in's name otherwise.
+        twin_of: a registered loss that has exactly the same gradient under another name, "beyond-log(alpha=0.7)"; None
+            where none is known.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Variant:
     latex: str = ""
     reference: str = ""
     source: str = "user"
+    twin_of: str | None = None
 
     def __post_init__(self) -> None:
         """Check every field, and freeze parameters and ranges."""

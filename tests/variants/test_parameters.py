@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import qtarget_inspect as qt
-from qtarget_inspect.variants import PAPER_VARIANTS, Range
+from qtarget_inspect.variants import BEYOND_VARIANTS, PAPER_VARIANTS, Range
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.pulls import Pulls
 
@@ -26,6 +26,15 @@ OUTSIDE = [
     ("kd-hybrid", "kd_weight", (2, -0.1), "a number in [0, 1]"),
     ("target-sft", "eta", (2, -0.1), "a number in [0, 1]"),
     ("beyond-log", "alpha", (math.inf, "a", None), "a finite number"),
+    ("focal", "focusing", (-1,), "a number >= 0"),
+    ("gce", "alpha", (1.5, -0.1), "a number in [0, 1]"),
+    ("symmetric-ce", "log_zero", (1,), "a number <= 0"),
+    ("thresholded-log-below", "threshold", (0,), "a number in (0, 1]"),
+    ("jsd", "teacher_share", (0, 1), "a number in (0, 1)"),
+    ("alpha-divergence", "eta", (0, 1), "a number in (0, 1)"),
+    ("kd-top-k", "top_k", (0, 1.5), "a whole number >= 1"),
+    ("ppo", "epsilon", (1,), "a number in [0, 1)"),
+    ("dpo", "beta", (0,), "a number > 0"),
 ]
 
 EDGES = [
@@ -40,6 +49,35 @@ EDGES = [
     ("target-sft", {"eta": 1}),
     ("beyond-log", {"alpha": -0.5}),
     ("iw-sft", {"maximum": 1}),
+    ("focal", {"focusing": 0}),
+    ("focal", {"focusing": 0.5}),
+    ("gce", {"alpha": 0}),
+    ("gce", {"alpha": 1}),
+    ("symmetric-ce", {"log_zero": 0, "reverse_weight": 0}),
+    ("poly-1", {"poly_weight": -1}),
+    ("thresholded-log", {"threshold": 0}),
+    ("thresholded-log-below", {"threshold": 1}),
+    ("tailr", {"ratio_threshold": 0, "min_weight": 1}),
+    ("tailr", {"ratio_threshold": 1, "min_weight": 0.3}),
+    ("prift-mass", {"threshold": 1}),
+    ("eaft-llama-factory", {"top_k": 2, "divisor": 1e-3}),
+    ("eaft-axolotl", {"top_k": 2}),
+    ("iw-sft-per-token", {"epsilon": 1}),
+    ("gem-sigmoid", {"beta": 1, "scale": 0}),
+    ("asft-reverse-kl", {"kl_weight": 0}),
+    ("jsd", {"teacher_share": 1e-3}),
+    ("alpha-divergence", {"eta": 0.999}),
+    ("kd-top-k", {"top_k": 1}),
+    ("kd-top-k-renormalized", {"top_k": 100}),
+    ("kd-hybrid-temperature", {"kd_weight": 1, "temperature": 0.5}),
+    ("confidence-penalty", {"entropy_weight": -0.5}),
+    ("z-loss", {"z_weight": 1}),
+    ("ppo", {"epsilon": 0, "epsilon_high": 0}),
+    ("grpo", {"kl_weight": 0}),
+    ("k3", {"kl_weight": 1e-3}),
+    ("dpo", {"beta": 5}),
+    ("simpo", {"beta": 1e-3, "margin": 0}),
+    ("orpo", {"odds_weight": 0}),
 ]
 
 
@@ -66,11 +104,11 @@ def test_the_ends_of_a_range_work(name, parameters):
     found, closed = (qt.invert(variant, batch, method=method) for method in ("torch.func", "closed-form"))
     size = max(1.0, float(found.q.abs().max()))
     assert (found.q - closed.q).abs().max() < 1e-12 * size
-    assert variant.claim is not None
+    assert (variant.claim is not None) == (variant.source == "paper")
 
 
-def test_every_parameter_of_the_paper_has_a_range():
-    for variant in PAPER_VARIANTS:
+def test_every_parameter_of_the_package_has_a_range():
+    for variant in PAPER_VARIANTS + BEYOND_VARIANTS:
         assert set(variant.ranges) == set(variant.parameters), variant.name
 
 

@@ -21,7 +21,7 @@ def test_the_papers_sixteen_come_first_and_all_declare_pulls_and_claims():
 def test_defaults_of_loss_and_variant_agree():
     import inspect
 
-    for variant in registry.PAPER_VARIANTS:
+    for variant in registry.PAPER_VARIANTS + registry.BEYOND_VARIANTS:
         defaults = inspect.signature(variant.loss).parameters
         for key, value in variant.parameters.items():
             assert defaults[key].default == value, (variant.name, key)
@@ -144,6 +144,33 @@ def test_rows_of_the_paper_cannot_be_replaced_or_removed():
         qt.register("my loss")(lambda logits, labels: -logits[:, 0])
     with pytest.raises(qt.RegistryError, match="category"):
         qt.register("test-category", category="nonsense")(lambda logits, labels: -logits[:, 0])
+
+
+def test_losses_beyond_the_paper_come_next_and_stay():
+    beyond = [variant.name for variant in registry.BEYOND_VARIANTS]
+    assert list(qt.variants())[16 : 16 + len(beyond)] == beyond
+    for name in beyond:
+        variant = qt.get(name)
+        assert (variant.source, variant.claim) == ("beyond the paper", None)
+        assert variant.formula
+        assert variant.latex
+        assert variant.reference
+        with pytest.raises(qt.RegistryError, match=f"'{name}' comes with the package and stays"):
+            qt.unregister(name)
+    with pytest.raises(qt.RegistryError, match="comes with the package; register yours under another name"):
+        qt.register("focal", overwrite=True)(qt.losses.sft)
+    with pytest.raises(qt.RegistryError, match="give it another source than 'beyond the paper'"):
+        qt.register(replace(qt.get("focal"), name="test-mine"))
+
+
+def test_losses_of_the_package_are_taken_as_they_are():
+    """Rows flat, labels unshifted: neither is guessed, whichever source it is."""
+    from qtarget_inspect.engine.inversion import _adapted
+
+    for variant in registry.PAPER_VARIANTS + registry.BEYOND_VARIANTS:
+        adapted = _adapted(variant)
+        assert (adapted.layout, adapted.shift) == ("flat", "none")
+    assert _adapted(replace(qt.get("focal"), source="user")).layout == "auto"
 
 
 def test_a_plug_in_is_loaded_and_a_broken_one_only_warns(monkeypatch):
