@@ -7,6 +7,7 @@ from qtarget_inspect import losses
 from qtarget_inspect.analysis.comparison import compare
 from qtarget_inspect.analysis.decomposition import Decomposition, decompose
 from qtarget_inspect.analysis.equivalence import Equivalence, equivalent
+from qtarget_inspect.analysis.loss_audit import LossAudit, audit_loss
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import (
     BatchError,
@@ -36,6 +37,7 @@ __all__ = [
     "Equivalence",
     "InducedTarget",
     "Inspection",
+    "LossAudit",
     "LossError",
     "MissingContextError",
     "MissingDependencyError",
@@ -46,6 +48,7 @@ __all__ = [
     "Variant",
     "__version__",
     "adapt",
+    "audit_loss",
     "compare",
     "decompose",
     "equivalent",

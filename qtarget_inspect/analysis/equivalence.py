@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from qtarget_inspect.analysis.callable_loss import callable_loss
 from qtarget_inspect.analysis.equivalence_states import states_to_try
 from qtarget_inspect.analysis.equivalence_text import describe_equivalence
 from qtarget_inspect.analysis.gradient_rows import RowComparison, compare_gradient_rows
@@ -19,10 +20,9 @@ from qtarget_inspect.analysis.step_laws import FEWEST_ROWS, label_law, power_law
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import LossError, QTargetError
 from qtarget_inspect.core.state import State
-from qtarget_inspect.engine.adapter import TokenLoss, adapt
+from qtarget_inspect.engine.adapter import TokenLoss
 from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.target import InducedTarget
-from qtarget_inspect.variants import Variant, resolve
 
 Relation = Literal["same", "constant factor", "per-token factor", "different"]
 
@@ -180,7 +180,7 @@ def equivalent(
     declared = reduction if isinstance(reduction, tuple) else (reduction, reduction)
     if len(declared) != 2:
         raise QTargetError(f"equivalent: reduction is for both losses, or a pair, one each; not {reduction!r}.")
-    losses = [_differentiable(loss, which) for loss, which in zip((loss_a, loss_b), WHICH, strict=True)]
+    losses = [_named(loss, which) for loss, which in zip((loss_a, loss_b), WHICH, strict=True)]
     dtype = _common_dtype(losses, batches[0][1])
     pairs = [_invert_both(losses, part, declared, batch is None) for _, part in batches]
     rows = [compare_gradient_rows(a.g, b.g, dtype, tolerance) for a, b in pairs]
@@ -207,15 +207,10 @@ def equivalent(
     )
 
 
-def _differentiable(loss: Any, which: str) -> TokenLoss:
-    """The loss itself, so that a registered variant is differentiated and not taken from its declared pulls."""
+def _named(loss: Any, which: str) -> TokenLoss:
+    """The loss to call; an error says which of the two it is."""
     try:
-        found = resolve(loss)
-        if not isinstance(found, Variant):
-            return adapt(found)
-        if found.source == "paper":
-            return adapt(found.bound_loss, layout="flat", shift="none", name=found.label)
-        return adapt(found.bound_loss, name=found.label)
+        return callable_loss(loss)
     except QTargetError as error:
         raise type(error)(f"equivalent: {which}: {error}") from error
 

@@ -1,0 +1,1 @@
+"""The checks of an audit, one function each: a subject in, a finding out."""
