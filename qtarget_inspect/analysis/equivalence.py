@@ -18,7 +18,7 @@ from qtarget_inspect.analysis.gradient_rows import RowComparison, compare_gradie
 from qtarget_inspect.analysis.precision import working_dtype
 from qtarget_inspect.analysis.step_laws import FEWEST_ROWS, label_law, power_law, quantities
 from qtarget_inspect.core.batch import TokenBatch
-from qtarget_inspect.core.errors import LossError, QTargetError
+from qtarget_inspect.core.errors import LossError, QTargetError, ReductionError
 from qtarget_inspect.core.state import State
 from qtarget_inspect.engine.adapter import TokenLoss
 from qtarget_inspect.engine.inversion import invert
@@ -153,9 +153,10 @@ def equivalent(
     Args:
         loss_a: a loss as `invert` takes it.
         loss_b: another.
-        batch: your own states, a batch or several; default 1536 probe states in four batches (V = 32, 64, 128), p_y
-            from 1e-8 to 1 - 1e-8.
-        reduction: as for `invert`, for both or one each: ("auto", "mean").
+        batch: your own states, a batch or several; default 1536 probe states in six batches (V = 32 to 128), p_y from
+            1e-8 to 1 - 1e-8. Four [N, V] tensors in float64 are held a batch.
+        reduction: as for `invert`, for both or one each: ("auto", "mean"). "sum" for both compares two scalars as they
+            are, with nothing undone.
         tolerance: share of a gradient row that counts as rounding; default 1e-8, or 1e-4 where either loss casts to
             float32 inside.
 
@@ -232,15 +233,18 @@ def _invert_both(
                 found.append(invert(loss, batch, reduction=own, dtype=torch.float64))
             except QTargetError as error:
                 where = f"equivalent: {WHICH[number]}, on {len(batch)} tokens, V = {batch.vocabulary}"
-                resized = probes and _is_its_own(error)
-                hint = " If it fits batches of another size only, pass batch=..." if resized else ""
+                hint = _hint(error, probes)
                 raise type(error)(f"{where}: {error}{hint}") from error
     return found[0], found[1]
 
 
-def _is_its_own(error: QTargetError) -> bool:
-    """Whether the loss itself raised, rather than asking for a declaration or for context."""
-    return isinstance(error, LossError) and error.__cause__ is not None
+def _hint(error: QTargetError, probes: bool) -> str:
+    """What else can be done about an error: compare scalars as they are; try batches that the loss takes."""
+    if isinstance(error, ReductionError):
+        return " To compare two scalars as they are, nothing undone: reduction='sum'."
+    if probes and isinstance(error, LossError) and error.__cause__ is not None:  # the loss itself raised
+        return " If it fits batches of another size only, pass batch=..."
+    return ""
 
 
 def _relation(rows: RowComparison) -> tuple[Relation, float]:
@@ -368,7 +372,10 @@ def _notes(
         notes.append("neither has a gradient on any of these states, so they tell nothing apart: try others")
     elif int((rows.alive_a | rows.alive_b).sum()) < FEWEST_ROWS:
         told = int((rows.alive_a | rows.alive_b).sum())
-        notes.append(f"only {told} states with a gradient: a factor that looks constant here may vary elsewhere")
+        few = "one state has" if told == 1 else f"{told} states have"
+        notes.append(f"only {few} a gradient: a factor that looks constant here may vary elsewhere")
+    if all(a.q.shape[1] == 2 for a, _ in pairs):
+        notes.append("with V = 2 most gradients lie on one line, whatever the loss: try a larger vocabulary")
     if dtype == torch.float32:
         notes.append("a loss casts to float32 inside: differences below 1e-4 of a gradient are taken as rounding")
     return tuple(notes)

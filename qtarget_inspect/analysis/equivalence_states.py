@@ -11,13 +11,13 @@ from qtarget_inspect.core.errors import BatchError
 from qtarget_inspect.core.probes import probe_batch
 from qtarget_inspect.engine.samples import set_log_odds
 
-TOKENS = 384
+TOKENS = 256
 """Probe states a batch."""
 
-PROBES = ((64, 0), (32, 1), (128, 2))
+PROBES = ((64, 0), (32, 1), (128, 2), (64, 3), (48, 4))
 """Vocabulary and seed of the probe batches whose p_y runs evenly in its log-odds."""
 
-DENSE = (64, 3)
+DENSE = (64, 5)
 """Vocabulary and seed of the batch whose p_y runs evenly itself, so that thresholds and steps show."""
 
 
@@ -35,7 +35,7 @@ def states_to_try(batch: TokenBatch | Sequence[TokenBatch] | None) -> list[tuple
 
     Examples:
         >>> [(len(part), part.vocabulary) for _, part in states_to_try(None)]
-        [(384, 64), (384, 32), (384, 128), (384, 64)]
+        [(256, 64), (256, 32), (256, 128), (256, 64), (256, 48), (256, 64)]
     """
     if batch is None:
         parts = [

@@ -31,8 +31,13 @@ def describe_equivalence(found: Equivalence) -> list[str]:
     return lines + [f"  ! {note}" for note in found.notes]
 
 
+def _count(number: int) -> str:
+    """A number of states, in words."""
+    return f"{number} state{'s' if number != 1 else ''}"
+
+
 def _headline(found: Equivalence) -> str:
-    states, error = f"{found.states} states", f"{found.max_error:.0e}"
+    states, error = _count(found.states), f"{found.max_error:.0e}"
     if found.relation == "same":
         return f"the same gradient on {states} (largest difference {error})"
     if found.relation == "constant factor":
@@ -65,20 +70,20 @@ def _factors(found: Equivalence) -> str:
 
 
 def _difference(found: Equivalence) -> str:
-    rows, states = found.rows, found.states
+    rows, states = found.rows, _count(found.states)
     if not bool(rows.alive_a.any()) or not bool(rows.alive_b.any()):
         silent, other = (found.loss_a, found.loss_b) if not bool(rows.alive_a.any()) else (found.loss_b, found.loss_a)
-        return f"{silent} has no gradient on any of {states} states, {other} has"
+        return f"{silent} has no gradient on any of {states}, {other} has"
     if bool(rows.aligned.all()):
         against = int((rows.sure & (rows.ratio < 0)).sum())
         known = rows.ratio[rows.sure]
         law = f"; {found.loss_a} is {found.loss_b} times {found.law}" if found.law is not None else ""
         return (
-            f"opposite directions on {against} of {states} states, the same on others (factor from {known.min():.3g} "
+            f"opposite directions on {against} of {states}, the same on others (factor from {known.min():.3g} "
             f"to {known.max():.3g}{law})"
         )
     bent, unequal = ~rows.aligned, ~rows.equal
-    text = f"the directions differ on {int(bent.sum())} of {states} states (largest difference {found.max_error:.2g})"
+    text = f"the directions differ on {int(bent.sum())} of {states} (largest difference {found.max_error:.2g})"
     agreeing = int(rows.equal.sum())
     return text + (f", the same gradient on {agreeing}" if agreeing and bool(unequal.any()) else "")
 

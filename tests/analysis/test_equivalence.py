@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -182,13 +183,13 @@ def test_different_names_the_state():
     assert second == pytest.approx(2 * p - p**2)
     assert first != pytest.approx(second, rel=1e-3)
     assert f"label {worst.label}" in found.text
-    assert "probe_batch(384" in found.text
+    assert "probe_batch(256" in found.text
 
 
 def test_the_named_state_can_be_looked_up_again():
     found = qt.equivalent("gem", "sft")
-    batch = qt.probe_batch(384, found.worst.vocabulary, seed={64: 0, 32: 1, 128: 2}[found.worst.vocabulary])
-    row = batch.select(found.worst.token)
+    tokens, vocabulary, seed = re.fullmatch(r"probe_batch\((\d+), (\d+), seed=(\d+)\)", found.worst.batch).groups()
+    row = qt.probe_batch(int(tokens), int(vocabulary), seed=int(seed)).select(found.worst.token)
     assert int(row.labels) == found.worst.label
     q = qt.invert("gem", row).q[0]
     for token, _, first, _ in found.worst.top:
@@ -259,7 +260,27 @@ def test_two_gradients_of_zero_are_the_same_and_tell_nothing():
 def test_few_states_carry_a_warning():
     found = qt.equivalent("dft", "sft", qt.probe_batch(1, 32))
     assert found.relation == "constant factor"
-    assert "only 1 states with a gradient" in found.text
+    assert "on 1 state (" in found.text
+    assert "only one state has a gradient" in found.text
+    assert "V = 2" not in found.text
+    assert "with V = 2 most gradients lie on one line" in qt.equivalent("gem", "sft", qt.probe_batch(20, 2)).text
+
+
+def test_scalars_whose_reduction_cannot_be_told_are_compared_as_they_are():
+    weight = torch.linspace(0.5, 2, 64, dtype=torch.float64)
+    batches = [qt.probe_batch(256, 64, seed=seed) for seed in (0, 1)]
+
+    def by_hand(logits, labels):
+        return (weight[labels] * nll(logits, labels)).sum() / weight[labels].sum()
+
+    def over_tokens(logits, labels):
+        return (weight[labels] * nll(logits, labels)).mean()
+
+    module = torch.nn.CrossEntropyLoss(weight=weight)
+    with pytest.raises(qt.ReductionError, match="reduction='sum'"):
+        qt.equivalent(module, by_hand, batches)
+    assert qt.equivalent(module, by_hand, batches, reduction="sum")
+    assert not qt.equivalent(module, over_tokens, batches, reduction="sum")
 
 
 def test_batches_of_ones_own():
@@ -275,7 +296,7 @@ def test_reductions_can_be_declared_one_each():
     def noisy_mean(logits, labels):
         return dropping(logits, labels).mean()
 
-    with pytest.raises(qt.ReductionError, match=r"equivalent: loss_b, on 384 tokens, V = 64: noisy_mean"):
+    with pytest.raises(qt.ReductionError, match=r"equivalent: loss_b, on 256 tokens, V = 64: noisy_mean"):
         qt.equivalent("sft", noisy_mean)
     found = qt.equivalent("sft", noisy_mean, reduction=("auto", "mean"))
     assert found.law == "1"
@@ -285,7 +306,7 @@ def test_reductions_can_be_declared_one_each():
     ("first", "second", "options", "message"),
     [
         ("nope", "sft", {}, r"equivalent: loss_a: no variant is named 'nope'"),
-        ("sft", lambda z, y: z.detach().sum(), {}, r"loss_b, on 384 tokens.*constant in the logits"),
+        ("sft", lambda z, y: z.detach().sum(), {}, r"loss_b, on 256 tokens.*constant in the logits"),
         ("sft", lambda z, y: 1 / 0, {}, r"loss_b.*ZeroDivisionError.*pass batch="),
         ("asft", "sft", {"batch": qt.TokenBatch(torch.zeros(1, 4), torch.tensor([0]))}, r"loss_a.*reference_logits"),
         ("sft", "dft", {"batch": []}, r"must be a TokenBatch or a list"),
