@@ -8,6 +8,8 @@ from qtarget_inspect.analysis.comparison import compare
 from qtarget_inspect.analysis.decomposition import Decomposition, decompose
 from qtarget_inspect.analysis.equivalence import Equivalence, equivalent
 from qtarget_inspect.analysis.loss_audit import LossAudit, audit_loss
+from qtarget_inspect.analysis.population.points import FixedPoint
+from qtarget_inspect.analysis.population.view import FixedPoints, fixed_points
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import (
     BatchError,
@@ -35,6 +37,8 @@ __all__ = [
     "Claim",
     "Decomposition",
     "Equivalence",
+    "FixedPoint",
+    "FixedPoints",
     "InducedTarget",
     "Inspection",
     "LossAudit",
@@ -52,6 +56,7 @@ __all__ = [
     "compare",
     "decompose",
     "equivalent",
+    "fixed_points",
     "get",
     "inspect",
     "invert",
