@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -31,6 +32,9 @@ Declared = str | float
 
 WHICH = ("loss_a", "loss_b")
 """How messages call the two."""
+
+WIDTH = 120
+"""Columns of the plain text."""
 
 TOP_ENTRIES = 4
 """How many entries of both targets a state of difference names."""
@@ -110,12 +114,13 @@ class Equivalence:
 
     @property
     def text(self) -> str:
-        """The finding in plain words."""
-        return "\n".join(describe_equivalence(self))
+        """The finding in plain words, in lines of at most 120 columns."""
+        head, *rest = describe_equivalence(self)
+        return "\n".join([textwrap.fill(head, WIDTH, subsequent_indent="    "), *map(_indented, rest)])
 
     def _repr_html_(self) -> str:
         head, *rest = describe_equivalence(self)
-        return f"<div><b>{escape(head)}</b>{''.join(f'<div>{escape(line.strip())}</div>' for line in rest)}</div>"
+        return f"<div><b>{escape(head)}</b>{''.join(f'<div>{escape(line)}</div>' for line in rest)}</div>"
 
     def table(self) -> pd.DataFrame:
         """A row a state: what the factor and the difference go with.
@@ -132,6 +137,10 @@ class Equivalence:
             "same": self.rows.equal,
             "on_a_line": self.rows.aligned,
         })
+
+
+def _indented(line: str) -> str:
+    return textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
 
 
 def equivalent(

@@ -20,15 +20,15 @@ def describe_equivalence(found: Equivalence) -> list[str]:
         found: the finding.
 
     Returns:
-        A headline, then indented lines: the state of largest difference, reductions, notes.
+        A headline, then the state of largest difference, reductions, notes.
     """
     lines = [f"{found.loss_a} and {found.loss_b}: {_headline(found)}"]
     if not found:
         lines += _state(found)
     if found.reductions[0] != found.reductions[1]:
         first, second = (text.removesuffix(", undone") for text in found.reductions)
-        lines.append(f"  reductions differ and were undone first: {found.loss_a} {first}; {found.loss_b} {second}")
-    return lines + [f"  ! {note}" for note in found.notes]
+        lines.append(f"reductions differ and were undone first: {found.loss_a} {first}; {found.loss_b} {second}")
+    return lines + [f"! {note}" for note in found.notes]
 
 
 def _count(number: int) -> str:
@@ -92,7 +92,7 @@ def _state(found: Equivalence) -> list[str]:
     """Where they differ most, with the entries of both targets."""
     worst = found.worst
     lines = [
-        f"  most at p_y = {worst.p_label:.3g}, label {worst.label}, entropy {worst.entropy:.3g} nats, "
+        f"most at p_y = {worst.p_label:.3g}, label {worst.label}, entropy {worst.entropy:.3g} nats, "
         f"V = {worst.vocabulary} (row {worst.token} of {worst.batch}): gradients {worst.difference:.2g} apart"
     ]
     entries = []
@@ -100,7 +100,7 @@ def _state(found: Equivalence) -> list[str]:
         if token == worst.label or not np.isclose(first, second, rtol=1e-6, atol=1e-9):
             what = "label" if token == worst.label else f"token {token}"
             entries.append(f"{what} {_entry(first)} and {_entry(second)} (p {p:.3g})")
-    lines.append(f"  Q there, {found.loss_a} and {found.loss_b}: {'; '.join(entries)}")
+    lines.append(f"Q there, {found.loss_a} and {found.loss_b}: {'; '.join(entries)}")
     return lines
 
 
