@@ -78,14 +78,46 @@ def found(variant: Variant, reading: Decomposition) -> str:
     Returns:
         A phrase with gauge and error.
     """
+    error = float(reading.unexplained.max())
+    if not explained(variant, reading):
+        return f"no known attractors explain it (the best fit leaves {error:.0e} of Q)"
+    words = words_of(variant, reading)
+    return f"gamma = {words['gamma']}, residual = {words['residual']} ({reading.gauge} gauge, explained to {error:.0e})"
+
+
+def explained(variant: Variant, reading: Decomposition) -> bool:
+    """Whether the pulls of a reading are more than the least bad fit: declared, or leaving no more than rounding.
+
+    Args:
+        variant: the variant.
+        reading: its decomposition.
+
+    Returns:
+        False where a fit leaves more than single-precision rounding of Q; then its weights mean nothing.
+    """
+    left = (reading.unexplained / row_size(reading.target.q)).max()
+    return variant.pulls is not None or bool(left <= rounding(torch.float32))
+
+
+def words_of(variant: Variant, reading: Decomposition) -> dict[str, str]:
+    """gamma and residual as inversion finds them, word by word.
+
+    Args:
+        variant: the variant.
+        reading: its decomposition.
+
+    Returns:
+        "gamma" and "residual": from the pulls, from the fit, or that nothing explains Q.
+    """
     if variant.pulls is not None:
         gamma, residual = pulls_in_words(variant.pulls, reading.gauge, reading.total_pull)
+    elif not explained(variant, reading):
+        gamma, residual = "unknown", "unknown"
     else:
         live = [name for name, weight in reading.pulls.items() if bool((weight.abs() > 1e-9).any())]
         gamma = f"{float(reading.gamma.nan_to_num().min()):.3g} to {float(reading.gamma.nan_to_num().max()):.3g}"
         residual = "model" if live in ([], [LABEL]) else "mix of " + ", ".join(n for n in live if n != LABEL)
-    error = float(reading.unexplained.max())
-    return f"gamma = {gamma}, residual = {residual} ({reading.gauge} gauge, explained to {error:.0e})"
+    return {"gamma": gamma, "residual": residual}
 
 
 def found_words(variant: Variant) -> dict[str, str]:

@@ -37,6 +37,9 @@ COLUMNS = (
     "note",
 )
 
+NO_CLAIM = "no claim"
+"""How the note of a row begins whose variant claims nothing."""
+
 _SETS_GAMMA = ("one-hot", "label trust", "both")
 _SETS_RESIDUAL = ("residual distribution", "both")
 
@@ -58,8 +61,9 @@ def unification_table(
     Returns:
         A row a method: method, category (the paper's), loss, claimed_gamma, claimed_residual, gauge, holds, max_error
         (of Q), gamma_min, gamma_max, mass_error (largest |sum Q - 1|), min_q, signed (whether Q has negative entries),
-        reference, note. `holds` is None where there is nothing to check, and the note says why. `attrs` holds the
-        number of states and the dtype.
+        reference, note. `holds` is None where there is nothing to check, and the note says why; where nothing is
+        claimed, it says what inversion finds. gamma_min and gamma_max are NaN where no known pulls explain Q. `attrs`
+        holds the number of states and the dtype.
 
     Raises:
         QTargetError: `kind` is none of the above.
@@ -75,6 +79,7 @@ def unification_table(
     states = (batch if batch is not None else probe_batch()).to(dtype)
     rows: list[dict[str, Any]] = []
     checked: list[tuple[int, Verification]] = []
+    unclaimed: dict[str, dict[str, str]] = {}
     for variant in _rows_of(kind):
         missing = [name for name in variant.context if getattr(states, name) is None]
         if missing:
@@ -82,7 +87,8 @@ def unification_table(
             continue
         try:
             if variant.claim is None:
-                rows.append(_row_without_claim(variant, states, dtype))
+                row, unclaimed[variant.title] = _row_without_claim(variant, states, dtype)
+                rows.append(row)
             else:
                 verification = verify(variant, states, dtype)
                 rows.append(_row(verification))
@@ -101,6 +107,7 @@ def unification_table(
             for _, verification in checked
             if verification.holds is False and verification.variant.pulls is not None
         },
+        "unclaimed": unclaimed,
         "latex": {variant.title: _latex(variant) for variant in _rows_of(kind)},
     }
     return frame
@@ -116,8 +123,11 @@ def verdict(table: pd.DataFrame) -> str:
         "16 rows: 15 hold, 1 does not. ..."
     """
     held, failed = int((table["holds"] == True).sum()), int((table["holds"] == False).sum())  # noqa: E712
-    unchecked = len(table) - held - failed
+    unclaimed = int(table["note"].str.startswith(NO_CLAIM).sum())
+    unchecked = len(table) - held - failed - unclaimed
     parts = [f"{held} hold{'s' if held == 1 else ''}", f"{failed} {'does' if failed == 1 else 'do'} not"]
+    if unclaimed:
+        parts.append(f"{unclaimed} claim{'s' if unclaimed == 1 else ''} nothing (gamma and residual are as found)")
     if unchecked:
         parts.append(f"{unchecked} cannot be told on these states")
     return (
@@ -171,16 +181,22 @@ def _row(verification: Verification) -> dict[str, Any]:
     }
 
 
-def _row_without_claim(variant: Variant, states: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-    """What inversion finds where nothing is claimed."""
+def _row_without_claim(
+    variant: Variant, states: TokenBatch, dtype: torch.dtype
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What inversion finds where nothing is claimed: the row, and gamma and residual in words."""
     target = invert(variant, states, method="torch.func", dtype=dtype)
     reading = decompose(target, gauge="natural")
-    return {
-        **_static(variant),
-        "gauge": reading.gauge,
-        **_numbers(reading),
-        "note": f"no claim; found: {notes.found(variant, reading)}",
-    }
+    parts = [f"{NO_CLAIM}; found: {notes.found(variant, reading)}"]
+    if variant.twin_of:
+        parts.append(f"{variant.twin_of} under another name")
+    if variant.coupling:
+        parts.append(f"tokens are coupled by {variant.coupling}")
+    numbers = _numbers(reading)
+    if not notes.explained(variant, reading):
+        numbers |= dict.fromkeys(("gamma_min", "gamma_max"), float("nan"))  # weights of a fit that does not fit
+    row = {**_static(variant), "gauge": reading.gauge, **numbers, "note": "; ".join(parts)}
+    return row, notes.words_of(variant, reading)
 
 
 def _numbers(reading: Decomposition) -> dict[str, Any]:

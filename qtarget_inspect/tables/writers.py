@@ -81,7 +81,7 @@ def display_table(frame: pd.DataFrame) -> pd.DataFrame:
     """
     records = frame.to_dict("records")
     if "claimed_gamma" in frame.columns:
-        found = frame.attrs.get("found", {})
+        found = {**frame.attrs.get("unclaimed", {}), **frame.attrs.get("found", {})}
         return pd.DataFrame([_unification_row(row, found.get(row["method"], {})) for row in records])
     if "gamma_low" in frame.columns:
         return pd.DataFrame([_comparison_row(row) for row in records])
@@ -111,11 +111,13 @@ def show(value: Any) -> str:
 
 
 def _unification_row(row: dict[str, Any], found: dict[str, str]) -> dict[str, str]:
-    """Claims stand alone where they hold; where they fail, what inversion finds stands beside them."""
+    """Claims stand alone where they hold, with what inversion finds where they fail; where none is made, that alone."""
 
     def claimed(name: str) -> str:
         claim = row[f"claimed_{name}"]
-        return f"claimed: {claim}; found: {found[name]}" if name in found and found[name] != claim else claim
+        if name not in found or found[name] == claim:
+            return claim
+        return found[name] if claim == "-" else f"claimed: {claim}; found: {found[name]}"
 
     return {
         "method": row["method"],
@@ -246,13 +248,13 @@ def _latex(frame: pd.DataFrame) -> str:
 
 def _latex_unification(frame: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Formulas instead of plain text; what inversion finds where a claim fails goes into a footnote."""
-    formulas, found = frame.attrs.get("latex", {}), frame.attrs.get("found", {})
+    formulas, found, unclaimed = (frame.attrs.get(name, {}) for name in ("latex", "found", "unclaimed"))
     loss, notes = [], []
     for index, method in zip(table.index, frame["method"], strict=True):
         formula = formulas.get(method, {})
         loss.append(_mathematics(formula.get("loss", "-")))
         for column in ("gamma", "residual"):
-            if f"claimed_{column}" in formula:
+            if f"claimed_{column}" in formula and method not in unclaimed:
                 mark = r"$^\dagger$" if method in found else ""
                 table.loc[index, column] = _mathematics(formula[f"claimed_{column}"]) + mark
         if method in found:

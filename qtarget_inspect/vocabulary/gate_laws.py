@@ -31,10 +31,19 @@ def focal_trust(focusing: float) -> Law:
         power = (rest.where(~certain, 1.0)) ** (focusing - 1)
         return (rest**focusing - focusing * power * surprise).where(~certain, 0.0)
 
-    power, below = (rounded(number, DIGITS) for number in (focusing, focusing - 1))
-    text = f"(1-p_y)^{power} - {power} p_y (1-p_y)^{below} log p_y"
-    latex = f"(1-p_y)^{{{power}}} - {power}\\,p_y(1-p_y)^{{{below}}}\\log p_y"
+    factor = "" if focusing == 1 else rounded(focusing, DIGITS)
+    mass, below = (_other_mass(power, "{}") for power in (focusing, focusing - 1))
+    mass_latex, below_latex = (_other_mass(power, "{{{}}}") for power in (focusing, focusing - 1))
+    text = f"{mass} - " + " ".join(filter(None, (factor, "p_y", below, "log p_y")))
+    latex = f"{mass_latex} - " + r"\,".join(filter(None, (factor, "p_y", below_latex, r"\log p_y")))
     return Law(text, latex, value, binding=Binding.SUM)
+
+
+def _other_mass(power: float, exponent: str) -> str:
+    """(1 - p_y) to a power, the exponent written in a format; nothing at power 0."""
+    if power in (0, 1):
+        return "(1-p_y)" if power == 1 else ""
+    return "(1-p_y)^" + exponent.format(rounded(power, DIGITS))
 
 
 def label_prob_at_least(threshold: float) -> Law:

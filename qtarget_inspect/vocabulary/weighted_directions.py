@@ -1,4 +1,4 @@
-"""Weighted directions: powers of the model that lean away from the label, as in GEM's script."""
+"""Weighted directions: powers of the model that lean to tokens likelier than the label, as in GEM's script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qtarget_inspect.vocabulary.numerals import exact, finite, rounded, rounded_
 
 
 def weighted_power(exponent: float, scale: float) -> Direction:
-    """Toward a power of the model that leans away from the label: b_k proportional to p_k^a sigmoid(c (z_k - z_y)).
+    """Toward a power of the model that leans to tokens likelier than the label: b ~ p_k^a sigmoid(c (z_k - z_y)).
 
     GEM's script pushes away from it where the paper's GEM pushes away from `directions.power`.
 

@@ -148,6 +148,53 @@ def test_the_loss_is_differentiated_never_its_closed_form():
     assert verify(betrayer, qt.probe_batch(64, 40)).holds is False
 
 
+@pytest.fixture(scope="module")
+def everything():
+    return qt.unification_table("all")
+
+
+def test_rows_without_a_claim_say_what_inversion_finds(everything):
+    beyond = everything.iloc[16:].set_index("method")
+    assert len(beyond) >= 36
+    assert beyond["holds"].isna().all()
+    assert beyond["note"].str.startswith("no claim; found: ").all()
+    note = beyond["note"]
+    assert "gamma = 1 + p_y, residual = model (unit gauge" in note["Poly-1"]
+    assert "gamma = 0, residual = p without y (unit gauge" in note["unlikelihood"]
+    assert "tilt by log p (pull 1) and tilt by log teacher (pull -1)" in note["reverse KL"]
+    assert "residual = p^0.5 teacher^0.5 / Z (normalized gauge" in note["alpha-divergence"]
+    assert "beyond-log(alpha=0.7) under another name" in note["generalised CE"]
+    assert "coupled by gradient that flows between the tokens of the two sequences of a pair" in note["DPO"]
+    assert beyond.loc["SFT + z-loss", "mass_error"] > 1e-3
+    assert f"{len(beyond)} claim nothing (gamma and residual are as found)" in verdict(everything)
+
+
+def test_losses_without_pulls_are_not_explained_away(everything):
+    rows = everything.set_index("method")
+    for method in ("token unlikelihood", "SFT + squared logits", "logit normalisation"):
+        assert "no known attractors explain it (the best fit leaves" in rows.loc[method, "note"]
+        assert rows.loc[method, ["gamma_min", "gamma_max"]].isna().all()
+        assert rows.loc[method, "signed"]
+
+
+def test_what_people_read_stands_in_the_columns(everything):
+    from qtarget_inspect.tables.writers import display_table
+
+    shown = display_table(everything).set_index("method")
+    assert shown.loc["GRPO", ["gamma", "residual", "holds"]].tolist() == [
+        "A r (clipped to [0.8, 1.2]) + 0.04 (ref_y / p_y - 1)",
+        "model",
+        "-",
+    ]
+    assert shown.loc["logit normalisation", ["gamma", "residual", "gamma range"]].tolist() == [
+        "unknown",
+        "unknown",
+        "-",
+    ]
+    latex = qt.write_table(everything, "latex")
+    assert latex.count("the claim does not hold") == 1
+
+
 def test_own_states_and_float32():
     batch = qt.probe_batch(96, 40, seed=5)
     single = qt.unification_table(batch=batch, dtype=torch.float32)
