@@ -52,7 +52,7 @@ def z_loss(logits: Rows, labels: Labels, *, z_weight: float = 1e-4) -> PerToken:
 
 
 def squared_logits(logits: Rows, labels: Labels, *, logit_weight: float = 1e-3) -> PerToken:
-    """SFT with squared logits: L = -log p_y + c sum_k z_k^2.
+    """SFT with squared logits: L = -log p_y + c sum_k z_k^2 (arXiv 1803.06373, there called logit squeezing).
 
     The gradient of the penalty is 2 c z: it sees logits, not probabilities, so it is no pull toward anything, depends
     on the offset of the logits, and moves mass to tokens that the model excludes. Q is signed where logits are large.

@@ -46,7 +46,7 @@ VARIANTS = (
         make_pulls=None,  # its gradient is in the logits themselves
         formula="-log p_y + c sum_k z_k^2, c = logit_weight",
         latex=r"-\log p_y + c\sum_k z_k^2",
-        reference="weight decay on logits",
+        reference="arXiv 1803.06373",
         source=BEYOND,
     ),
     Variant(
