@@ -6,26 +6,24 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from qtarget_inspect.analysis.callable_loss import callable_loss
-from qtarget_inspect.analysis.equivalence_states import states_to_try
+from qtarget_inspect.analysis.equivalence_relation import Relation, error_under, factor_of, law_of, relation_of
+from qtarget_inspect.analysis.equivalence_states import StateOfDifference, state_of_difference, states_to_try
 from qtarget_inspect.analysis.equivalence_text import describe_equivalence
 from qtarget_inspect.analysis.gradient_rows import RowComparison, compare_gradient_rows
 from qtarget_inspect.analysis.precision import working_dtype
-from qtarget_inspect.analysis.step_laws import FEWEST_ROWS, label_law, power_law, quantities
+from qtarget_inspect.analysis.step_laws import FEWEST_ROWS
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import LossError, QTargetError, ReductionError
-from qtarget_inspect.core.state import State
 from qtarget_inspect.engine.adapter import TokenLoss
 from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.target import InducedTarget
-
-Relation = Literal["same", "constant factor", "per-token factor", "different"]
 
 Declared = str | float
 """A declared reduction, as `invert` takes it."""
@@ -35,34 +33,6 @@ WHICH = ("loss_a", "loss_b")
 
 WIDTH = 120
 """Columns of the plain text."""
-
-TOP_ENTRIES = 4
-"""How many entries of both targets a state of difference names."""
-
-
-@dataclass(frozen=True)
-class StateOfDifference:
-    """The state on which two losses differ most.
-
-    Args:
-        batch: which batch, in words.
-        token: its row there.
-        label: the observed token.
-        vocabulary: V.
-        p_label: p_y.
-        entropy: of the model, nats.
-        difference: largest |g_a - g_b| there.
-        top: (token, p, Q_a, Q_b) where the two targets differ most, the label first.
-    """
-
-    batch: str
-    token: int
-    label: int
-    vocabulary: int
-    p_label: float
-    entropy: float
-    difference: float
-    top: tuple[tuple[int, float, float, float], ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,7 +47,8 @@ class Equivalence:
             gradient, inf where only the first has one; None where no factor relates them.
         factors: [N] the factor of each state; NaN where neither has a gradient, and where the rows are not on a line.
         law: what the factor is where both have a gradient, in words; None where that is not known.
-        max_error: what is left of the difference under that relation: the largest |g_a - factor g_b|.
+        max_error: what is left of the difference under that relation: the largest |g_a - factor g_b|; for a per-token
+            factor the smaller row is measured against the larger.
         states: N, how many states were tried.
         batches: the batches, in words.
         worst: the state on which the plain gradients differ most.
@@ -195,20 +166,20 @@ def equivalent(
     pairs = [_invert_both(losses, part, declared, batch is None) for _, part in batches]
     rows = [compare_gradient_rows(a.g, b.g, dtype, tolerance) for a, b in pairs]
     whole = RowComparison.concatenate(rows)
-    relation, constant = _relation(whole)
+    relation, constant = relation_of(whole)
     factors = np.where(whole.aligned & (whole.alive_a | whole.alive_b), whole.ratio, np.nan)
     a, b = pairs[0]
     names = (a.loss, b.loss) if a.loss != b.loss else (f"{a.loss} (first)", f"{b.loss} (second)")
     return Equivalence(
         *names,
         relation,
-        _factor(relation, constant, whole),
+        factor_of(relation, constant, whole),
         factors,
-        _law(relation, rows, [part for _, part in batches]),
-        _max_error(relation, constant, whole),
+        law_of(relation, rows, [part for _, part in batches]),
+        error_under(relation, constant, whole),
         len(whole.ratio),
         tuple(text for text, _ in batches),
-        _worst(relation, whole, batches, pairs),
+        state_of_difference(relation, whole, batches, pairs),
         (a.reduction.text, b.reduction.text),
         dtype,
         _notes(names, pairs, whole, dtype),
@@ -254,109 +225,6 @@ def _hint(error: QTargetError, probes: bool) -> str:
     if probes and isinstance(error, LossError) and error.__cause__ is not None:  # the loss itself raised
         return " If it fits batches of another size only, pass batch=..."
     return ""
-
-
-def _relation(rows: RowComparison) -> tuple[Relation, float]:
-    """The simplest relation that holds on every row, and the factor of a constant one."""
-    if bool(rows.equal.all()):
-        return "same", 1.0
-    if not bool(rows.aligned.all()):
-        return "different", float("nan")
-    constant = float(rows.ratio[rows.surest])
-    if _is_constant(constant, rows):
-        return "constant factor", constant
-    if not bool(rows.alive_a.any()) or not bool(rows.alive_b.any()) or bool(_opposite(rows).any()):
-        return "different", float("nan")
-    return "per-token factor", float("nan")
-
-
-def _is_constant(constant: float, rows: RowComparison) -> bool:
-    """Whether aligned rows have one factor. Rows that are not sure are rounding beside the others, whatever theirs."""
-    sure = rows.sure
-    if constant == 0 or not np.isfinite(constant) or not bool(sure.any()) or bool((rows.only_a | rows.only_b).any()):
-        return False
-    return bool((np.abs(rows.ratio - constant)[sure] <= rows.slack[sure] + rows.slack[rows.surest]).all())
-
-
-def _opposite(rows: RowComparison) -> np.ndarray:
-    """[N] bool, rows on one line but in opposite directions."""
-    return rows.aligned & rows.sure & (rows.ratio < -rows.slack)
-
-
-def _factor(relation: Relation, constant: float, rows: RowComparison) -> float | tuple[float, float] | None:
-    if relation in ("same", "constant factor"):
-        return constant
-    if not bool(rows.aligned.all()) or not bool(rows.sure.any()):
-        return None
-    known = rows.ratio[rows.sure]
-    return float(known.min()), float("inf") if bool(rows.only_a.any()) else float(known.max())
-
-
-def _law(relation: Relation, rows: Sequence[RowComparison], batches: Sequence[TokenBatch]) -> str | None:
-    """What the factor depends on where both have a gradient, looked for if all rows lie on one line."""
-    if relation in ("same", "constant factor") or not all(bool(part.aligned.all()) for part in rows):
-        return None
-    sure = [part.sure & ~part.only_b for part in rows]
-    if not any(bool(part.any()) for part in sure):
-        return None
-    known = [quantities(part) for part in batches]
-    shared = [name for name in known[0] if all(name in one for one in known)]
-    factor = [part.ratio[ok] for part, ok in zip(rows, sure, strict=True)]
-    slack = [part.slack[ok] for part, ok in zip(rows, sure, strict=True)]
-    candidates = {name: np.concatenate([one[name][ok] for one, ok in zip(known, sure, strict=True)]) for name in shared}
-    law = power_law(np.concatenate(factor), np.concatenate(slack), candidates)
-    if law is not None or len({part.vocabulary for part in batches}) > 1:
-        return law
-    labels = [part.labels.cpu().numpy()[ok] for part, ok in zip(batches, sure, strict=True)]
-    by_label = label_law(factor, slack, labels)
-    return None if by_label is None else _labels_in_words(by_label)
-
-
-def _labels_in_words(by_label: dict[int, float]) -> str:
-    """The commonest factor, and the labels that have another."""
-    values = [f"{value:.4g}" for value in by_label.values()]
-    common = max(set(values), key=values.count)
-    odd = [f"{value} at label {label}" for label, value in zip(by_label, values, strict=True) if value != common]
-    if len(odd) > 3:
-        return f"a number for each label ({odd[0]}, {odd[1]}, ...)"
-    return f"a number for each label ({', '.join(odd)}, {common} at the others)"
-
-
-def _max_error(relation: Relation, constant: float, rows: RowComparison) -> float:
-    if relation == "per-token factor":
-        return float(rows.remainder.max())
-    if relation != "constant factor":
-        return float(rows.difference.max())
-    sure = rows.sure
-    off = np.abs(rows.ratio - constant)[sure] * rows.size_b[sure]
-    return float(max(off.max(), rows.remainder.max()))
-
-
-def _worst(
-    relation: Relation,
-    rows: RowComparison,
-    batches: Sequence[tuple[str, TokenBatch]],
-    pairs: Sequence[tuple[InducedTarget, InducedTarget]],
-) -> StateOfDifference:
-    """The state where the gradients differ most; for different directions, among those where they do."""
-    bent = ~rows.aligned if relation == "different" and not bool(rows.aligned.all()) else np.ones_like(rows.aligned)
-    row = int(np.argmax(np.where(bent, rows.difference, -1.0)))
-    difference = float(rows.difference[row])
-    number = 0
-    while row >= len(batches[number][1]):
-        row -= len(batches[number][1])
-        number += 1
-    text, batch = batches[number]
-    a, b = pairs[number]
-    state = State(batch.select(row))
-    apart = (a.g[row] - b.g[row]).abs()
-    label = int(batch.labels[row])
-    apart[label] = torch.inf
-    shown = apart.topk(min(TOP_ENTRIES, batch.vocabulary)).indices.tolist()
-    p = state.p[0]
-    top = tuple((k, float(p[k]), float(a.q[row, k]), float(b.q[row, k])) for k in shown)
-    p_label, entropy = float(state.p_label[0]), float(state.entropy[0])
-    return StateOfDifference(text, row, label, batch.vocabulary, p_label, entropy, difference, top)
 
 
 def _notes(

@@ -117,3 +117,24 @@ def label_law(
         found[int(label)] = float(all_factors[best])
         repeated += len(rows) > 1
     return found if 2 * repeated >= len(found) and len(all_labels) >= FEWEST_ROWS else None
+
+
+def labels_in_words(by_label: dict[int, float]) -> str:
+    """The commonest factor, and the labels that have another.
+
+    Args:
+        by_label: label -> factor.
+
+    Returns:
+        A phrase.
+
+    Examples:
+        >>> labels_in_words({0: 1.0, 1: 1.0, 7: 2.0})
+        'a number for each label (2 at label 7, 1 at the others)'
+    """
+    values = [f"{value:.4g}" for value in by_label.values()]
+    common = max(set(values), key=values.count)
+    odd = [f"{value} at label {label}" for label, value in zip(by_label, values, strict=True) if value != common]
+    if len(odd) > 3:
+        return f"a number for each label ({odd[0]}, {odd[1]}, ...)"
+    return f"a number for each label ({', '.join(odd)}, {common} at the others)"
