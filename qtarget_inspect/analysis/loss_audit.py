@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 import pandas as pd
+import torch
 
 from qtarget_inspect.analysis.audit_checks.convention import (
     check_cast,
@@ -55,8 +56,11 @@ CHECKS: dict[str, Callable[[Subject], Finding]] = {
 }
 """The checks, in the order in which findings are listed."""
 
-TOKENS, VOCABULARY = 48, 128
-"""Size of the built-in batch: more than 100 entries, so that a label of -100 is an index that Python would take."""
+VOCABULARY = 128
+"""V of the built-in batch: more than 100, so that a label of -100 is an index that Python would take."""
+
+SEQUENCES = (3, 9, 1, 12, 5, 2, 10, 6)
+"""Lengths of its sequences: unequal, so that a mean for each sequence is no mean over tokens."""
 
 _MARKS = {"ok": " ", "note": "-", "warning": "!"}
 
@@ -97,6 +101,19 @@ class LossAudit:
     def notes(self) -> tuple[Finding, ...]:
         """The findings that are worth knowing, and the checks that could not be run."""
         return self._of("note")
+
+    @property
+    def summary(self) -> str:
+        """One line: reduction, coupling, stop-gradient, shift invariance, and the names of all warnings."""
+        kind, shift = self["reduction"].values.get("kind", "unknown"), self["shift invariance"]
+        parts = ["per token" if kind == "none" else f"reduction {kind}"]
+        parts.append("no coupling" if self["coupling"].level == "ok" else self["coupling"].text)
+        if self["stop-gradient"].checked:
+            parts.append("no stop-gradient seen" if self["stop-gradient"].level == "ok" else "a stop-gradient")
+        if shift.checked:
+            parts.append("shift invariant" if shift.level == "ok" else "not shift invariant")
+        names = [finding.name for finding in self.warnings if finding.name not in ("coupling", "reduction")]
+        return "; ".join(parts + ([f"warnings: {', '.join(names)}"] if names else []))
 
     @property
     def text(self) -> str:
@@ -177,16 +194,22 @@ def audit_loss(loss: Any, batch: TokenBatch | None = None) -> LossAudit:
         micro-batches of 4 and 2 tokens, averaged: a token counts 0.75 to 1.5 times as much as in one batch (a mean of
         means)
     """
-    states = "your batch"
     if batch is None:
-        batch = probe_batch(TOKENS, VOCABULARY)
-        states = f"{TOKENS} probe states, V = {VOCABULARY}"
+        batch = _built_in()
+        states = f"{len(batch)} probe states, V = {VOCABULARY}"
     elif not isinstance(batch, TokenBatch):
         raise BatchError(f"audit_loss: batch must be a TokenBatch, not {type(batch).__name__}: pass logits and labels.")
     else:
         states = f"your batch of {len(batch)} tokens, V = {batch.vocabulary}"
     subject = make_subject(callable_loss(loss), batch)
     return LossAudit(subject.loss.name, tuple(_run(name, check, subject) for name, check in CHECKS.items()), states)
+
+
+def _built_in() -> TokenBatch:
+    """Probe states with sequences of unequal length."""
+    batch = probe_batch(sum(SEQUENCES), VOCABULARY)
+    ids = torch.repeat_interleave(torch.arange(len(SEQUENCES)), torch.tensor(SEQUENCES))
+    return batch.with_logits(batch.logits, sequence_ids=ids)
 
 
 def _run(name: str, check: Callable[[Subject], Finding], subject: Subject) -> Finding:

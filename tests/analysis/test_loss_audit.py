@@ -33,6 +33,12 @@ def mean(logits, labels):
     return F.cross_entropy(logits, labels, ignore_index=IGNORED)
 
 
+def means_of_sequences(logits, labels, sequence_ids):
+    loss = vector(logits, labels)
+    _, index, counts = sequence_ids.unique(return_inverse=True, return_counts=True)
+    return (loss / counts[index]).sum() / len(counts)
+
+
 def label_p(logits, labels):
     return logits.softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
@@ -96,6 +102,15 @@ def test_the_table_has_a_row_a_check():
     assert (table["level"] == "note").sum() == len(audit.notes)
     with pytest.raises(KeyError, match=r"no check is named 'speed'.*shift"):
         audit["speed"]
+
+
+def test_the_summary_is_one_line():
+    assert qt.audit_loss("dft").summary == "per token; no coupling; a stop-gradient; shift invariant"
+    assert qt.audit_loss(mean).summary == (
+        "reduction mean; no coupling; no stop-gradient seen; shift invariant; warnings: accumulation, all masked"
+    )
+    z_loss = qt.audit_loss(lambda logits, labels: logits.logsumexp(-1).square()).summary
+    assert z_loss == "per token; no coupling; no stop-gradient seen; not shift invariant"
 
 
 def test_html_shows_every_finding_escaped():
@@ -265,6 +280,11 @@ def test_reduction():
     assert ok("reduction", sums).values["kind"] == "sum"
     assert found("reduction", "note", mean, "mean over 48 tokens").values["divisor"] == 48
     assert found("reduction", "note", functools.partial(sums, num_items_in_batch=4), "= 4").values["divisor"] == 4
+    by_sequence = found(
+        "reduction", "note", means_of_sequences, "mean over 8 sequences of the mean over each one's tokens"
+    )
+    assert by_sequence.values["divisor_min"] == 8 < by_sequence.values["divisor_max"] == 96
+    found("coupling", "note", means_of_sequences, "length of its sequence")
     found("reduction", "warning", lambda z, y: (vector(z, y) * torch.rand(y.shape)).mean(), "cannot be told", "Declare")
 
 
@@ -302,6 +322,14 @@ def test_accumulation():
         return sums(outputs, labels, None)
 
     found("accumulation", "warning", ignoring, "summed", "1.5 to 3 times")
+
+
+def test_accumulation_leaves_sequences_whole():
+    def trajectories(logits, labels, reference_logits, sequence_ids):
+        return qt.losses.iw_sft(logits, labels, reference_logits, sequence_ids).sum()
+
+    finding = ok("accumulation", trajectories, "every token counts 0.5 times")
+    assert finding.values["tokens"] == (5, 1)
 
 
 def test_one_token():

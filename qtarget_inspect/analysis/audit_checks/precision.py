@@ -59,10 +59,10 @@ def check_half_precision(subject: Subject) -> Finding:
             levels.add("warning")
             values[short] = float("nan")
             continue
-        off = subject.divisor * (gradient - reference).abs()
-        unit = torch.finfo(dtype).eps * subject.divisor * reference.abs()
+        off = subject.divisors * (gradient - reference).abs()
+        unit = torch.finfo(dtype).eps * subject.divisors * reference.abs()
         beyond = largest((off - unit).clamp(min=0))
-        size = max(1.0, subject.divisor * largest(reference))
+        size = max(1.0, largest(subject.divisors * reference))
         values |= {short: largest(off), f"{short}_beyond_rounding": beyond}
         if beyond <= torch.finfo(dtype).eps / 16 * size:
             texts.append(f"{short} logits: no more than the rounding of the gradient itself ({largest(off):.1g} in Q)")

@@ -139,7 +139,7 @@ def check_accumulation(subject: Subject) -> Finding:
         "num_items_in_batch" in parameters_of(subject.loss.function) and fixed_number_of_items(subject.loss) is None
     )
     loss = with_items(subject.loss, len(sample)) if counted else subject.loss
-    cut = 2 * len(sample) // 3
+    cut = _place_to_cut(subject)
     whole = differentiate(loss, sample)[1]
     parts = [differentiate(loss, sample.select(rows))[1] for rows in (slice(0, cut), slice(cut, len(sample)))]
     accumulated = torch.cat(parts) / (1 if counted else len(parts))
@@ -155,6 +155,16 @@ def check_accumulation(subject: Subject) -> Finding:
         text = f"{split}: a token counts {low:.3g} to {high:.3g} times as much as in one batch (a mean of means)"
         return Finding(name, "warning", text, values)
     return Finding(name, "ok", f"{split}: every token counts {high:.4g} times as much as in one batch", values)
+
+
+def _place_to_cut(subject: Subject) -> int:
+    """Where to cut the sample into unequal parts; between sequences where the loss looks at them."""
+    tokens, ids = len(subject.sample), subject.sample.sequence_ids
+    middle = 2 * tokens // 3
+    if ids is None or "sequence_ids" not in subject.loss.context.values():
+        return middle
+    ends = [place for place in range(1, tokens) if ids[place] != ids[place - 1] and 2 * place != tokens]
+    return min(ends, key=lambda place: abs(place - middle), default=middle)
 
 
 def check_one_token(subject: Subject) -> Finding:
@@ -184,6 +194,8 @@ def check_one_token(subject: Subject) -> Finding:
         return Finding(name, "warning", "a single token gives a value or gradient that is not finite", values)
     if size == 0 < size_in_company:
         return Finding(name, "warning", "a single token has no gradient: it is weighted relative to its batch", values)
+    if subject.found.random:
+        return Finding(name, "ok", "works", values)
     text = f"works: its gradient is {values['ratio']:.4g} times that in a batch of {len(sample)}"
     return Finding(name, "ok", text, values)
 

@@ -50,11 +50,13 @@ class Subject:
         return self.found.sample
 
     @property
-    def divisor(self) -> float:
-        """What the sample's per-token gradients were divided by; 1 where that is not known."""
-        if self.study is None or self.study.ratios.numel() == 0:
-            return 1.0
-        return 1 / self.study.surest if self.study.near(self.study.surest) else 1.0
+    def divisors(self) -> Tensor:
+        """[m, 1] what the gradient of each token of the sample was divided by; 1 where that is not known."""
+        ones = torch.ones(len(self.sample), 1, dtype=self.sample.logits.dtype, device=self.sample.logits.device)
+        if not self.found.scalar or self.study is None or self.study.ratios.numel() == 0:
+            return ones
+        ratio = torch.where(self.study.usable, self.study.ratio, self.study.surest)
+        return 1 / ratio.unsqueeze(-1)
 
     @property
     def rounding(self) -> float:

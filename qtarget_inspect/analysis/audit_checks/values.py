@@ -101,7 +101,7 @@ def check_shift_invariance(subject: Subject) -> Finding:
     moved_value, moved = differentiate(subject.loss, _with_logits(sample, sample.logits + offsets[:, None]))
     change = largest(moved - gradient) / scale
     change_of_value = largest((moved_value - value).nan_to_num()) / max(largest(value.nan_to_num()), 1e-300)
-    mass = 1 - subject.divisor * gradient.sum(-1)
+    mass = 1 - (subject.divisors * gradient).sum(-1)
     off = largest(gradient.sum(-1)) / scale
     values = {
         "gradient": change,
