@@ -27,8 +27,8 @@ def quantities(batch: TokenBatch) -> dict[str, np.ndarray]:
         batch: the tokens, in float64.
 
     Returns:
-        p_y, 1 - p_y, entropies (nats), the label's probability under each other model of the batch, and the batch's
-        own weights and advantages.
+        p_y, 1 - p_y, entropies (nats), the label's probability under each other model of the batch, the batch's own
+        weights and advantages, V and log V.
     """
     state = State(batch)
     found = {
@@ -45,6 +45,8 @@ def quantities(batch: TokenBatch) -> dict[str, np.ndarray]:
     for name in ("weights", "advantages"):
         if getattr(batch, name) is not None:
             found[name] = state.context(name)
+    size = torch.full_like(state.p_label, batch.vocabulary)
+    found |= {"V": size, "log V": size.log()}  # constant in a batch, so that only several vocabularies tell them
     return {name: value.to(torch.float64).cpu().numpy() for name, value in found.items()}
 
 
@@ -88,7 +90,8 @@ def power_law(factor: np.ndarray, slack: np.ndarray, known: dict[str, np.ndarray
 
 
 def _in_words(name: str, constant: float, exponent: float) -> str:
-    power = name if exponent == 1 else f"{name}^{exponent:g}" if name.endswith(("y", ")")) else f"({name})^{exponent:g}"
+    base = f"({name})" if " " in name and not name.endswith(")") else name
+    power = name if exponent == 1 else f"{base}^{exponent:g}"
     return power if abs(constant - 1) < 1e-6 else f"{constant:.6g} {power}"
 
 
