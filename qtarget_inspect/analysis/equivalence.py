@@ -45,8 +45,8 @@ class Equivalence:
         relation: "same", "constant factor" (of either sign), "per-token factor" (positive or zero), or "different".
         factor: c of g_a = c g_b: 1, the constant, or (smallest, largest) over the states where the second has a
             gradient, inf where only the first has one; None where no factor relates them.
-        factors: [N] the factor of each state; inf where only the first has a gradient, NaN where neither has and where the
-            rows are not on a line.
+        factors: [N] the factor of each state; inf where only the first has a gradient, NaN where neither has and
+            where the rows are not on a line.
         law: what the factor is where both have a gradient, in words; None where that is not known.
         max_error: what is left of the difference under that relation: the largest |g_a - factor g_b|; for a per-token
             factor the smaller row is measured against the larger.
