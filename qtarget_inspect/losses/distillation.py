@@ -99,7 +99,7 @@ def kd_top_k(logits: Rows, labels: Labels, teacher_logits: Rows, *, top_k: int =
         tensor([1.3205])
     """
     best = teacher_logits.log_softmax(-1).topk(min(top_k, logits.shape[-1]), dim=-1)
-    target = torch.zeros_like(logits).scatter(-1, best.indices, best.values.exp())
+    target = torch.zeros_like(teacher_logits).scatter(-1, best.indices, best.values.exp())
     return cross_entropy(target, logits)
 
 
@@ -124,5 +124,5 @@ def kd_top_k_renormalized(logits: Rows, labels: Labels, teacher_logits: Rows, *,
         tensor([1.3863])
     """
     best = teacher_logits.topk(min(top_k, logits.shape[-1]), dim=-1)
-    target = torch.zeros_like(logits).scatter(-1, best.indices, best.values.softmax(-1))
+    target = torch.zeros_like(teacher_logits).scatter(-1, best.indices, best.values.softmax(-1))
     return cross_entropy(target, logits)

@@ -163,14 +163,18 @@ def test_losses_beyond_the_paper_come_next_and_stay():
         qt.register(replace(qt.get("focal"), name="test-mine"))
 
 
-def test_losses_of_the_package_are_taken_as_they_are():
-    """Rows flat, labels unshifted: neither is guessed, whichever source it is."""
-    from qtarget_inspect.engine.inversion import _adapted
+@pytest.mark.parametrize(("source", "tried"), [("paper", {2}), ("beyond the paper", {2}), ("user", {1, 2, 3})])
+def test_losses_of_the_package_are_taken_as_they_are(source, tried):
+    """Rows flat, labels unshifted: only for others it is found out what they take."""
+    seen = set()
 
-    for variant in registry.PAPER_VARIANTS + registry.BEYOND_VARIANTS:
-        adapted = _adapted(variant)
-        assert (adapted.layout, adapted.shift) == ("flat", "none")
-    assert _adapted(replace(qt.get("focal"), source="user")).layout == "auto"
+    def picky(logits, labels):
+        seen.add(logits.ndim)
+        raise TypeError("not so")
+
+    with pytest.raises(qt.LossError, match="not so"):
+        qt.invert(qt.Variant("test-picky", "picky", picky, "one-hot", source=source), qt.probe_batch(8, 20))
+    assert seen == tried
 
 
 def test_a_plug_in_is_loaded_and_a_broken_one_only_warns(monkeypatch):
