@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 ZERO = 1e-15
 """Entries of Q that are not larger are shown as 0."""
 
+NEAR_ONE = 1e-4
+"""Factors within this of 1 or -1 are shown with ten digits."""
+
 
 def describe_equivalence(found: Equivalence) -> list[str]:
     """The finding, a line each thing.
@@ -31,6 +34,11 @@ def describe_equivalence(found: Equivalence) -> list[str]:
     return lines + [f"! {note}" for note in found.notes]
 
 
+def _number(value: float) -> str:
+    """A factor, with more digits where it is near 1."""
+    return f"{value:.10g}" if abs(abs(value) - 1) < NEAR_ONE else f"{value:.6g}"
+
+
 def _count(number: int) -> str:
     """A number of states, in words."""
     return f"{number} state{'s' if number != 1 else ''}"
@@ -43,10 +51,10 @@ def _headline(found: Equivalence) -> str:
     if found.relation == "constant factor":
         assert isinstance(found.factor, float)
         if found.factor < 0:
-            what = f"opposite directions, by a constant factor {found.factor:.6g}"
+            what = f"opposite directions, by a constant factor {_number(found.factor)}"
         else:
-            what = f"the same up to a constant factor {found.factor:.6g}"
-        formula = f"{found.loss_a} is {found.factor:.6g} times {found.loss_b}"
+            what = f"the same up to a constant factor {_number(found.factor)}"
+        formula = f"{found.loss_a} is {_number(found.factor)} times {found.loss_b}"
         return f"{what}: {formula} on {states} (largest difference then {error})"
     if found.relation == "per-token factor":
         return f"the same direction, different step per token on {states}: {_factors(found)}"
@@ -57,7 +65,7 @@ def _factors(found: Equivalence) -> str:
     """The factor's range, its law, and the states on which only one of them moves."""
     rows = found.rows
     known = rows.ratio[rows.sure]
-    parts = [f"factor from {known.min():.3g} to {known.max():.6g}"]
+    parts = [f"factor from {_number(known.min())} to {_number(known.max())}"]
     one_sided = rows.only_a.any() or rows.only_b.any()
     if found.law is not None:
         where = " where both have a gradient" if one_sided else ""

@@ -14,6 +14,9 @@ from qtarget_inspect.engine.inversion import invert
 NUDGE = 1e-11
 """Relative change of the logits that float64 sees and float32 does not."""
 
+SHOVE = 1e-2
+"""Relative change that every type sees: a gradient that ignores this too is constant there (a hinge), not cast."""
+
 
 def working_dtype(loss: Any, batch: TokenBatch) -> torch.dtype:
     """The type that a loss really computes in.
@@ -39,14 +42,14 @@ def working_dtype(loss: Any, batch: TokenBatch) -> torch.dtype:
         return torch.float32
     middling = (State(batch).p_label - 0.5).abs().argsort()[:4]
     few = batch.select(middling)
-    nudged = few.with_logits(few.logits * (1 + NUDGE))
+    changed = [few.with_logits(few.logits * (1 + change)) for change in (NUDGE, SHOVE)]
     try:
         with torch.random.fork_rng(devices=[]):
             gradients = []
-            for tokens in (few, nudged):
+            for tokens in (few, *changed):
                 torch.manual_seed(0)
                 gradients.append(invert(loss, tokens, method="autograd", reduction="sum").g)
     except QTargetError:  # it cannot be run on four tokens; nothing is known then
         return torch.float64
-    moved = bool((gradients[0] != 0).any())
-    return torch.float32 if moved and torch.equal(gradients[0], gradients[1]) else torch.float64
+    plain, nudged, shoved = gradients
+    return torch.float32 if torch.equal(plain, nudged) and not torch.equal(plain, shoved) else torch.float64

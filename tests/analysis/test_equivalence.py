@@ -109,6 +109,7 @@ def test_registered_losses_are_differentiated_not_looked_up():
         ("sft", half, 2.0),
         (eaft_over_three, "eaft", math.log(20) / 3.0),
         (functools.partial(lambda z, y, c: c * nll(z, y), c=1e-10), "sft", 1e-10),
+        (functools.partial(lambda z, y, c: c * nll(z, y), c=1.000001), "sft", 1.000001),
     ],
 )
 def test_a_constant_factor_has_its_value(first, second, factor):
@@ -117,7 +118,7 @@ def test_a_constant_factor_has_its_value(first, second, factor):
     assert found.relation == "constant factor"
     assert found.factor == pytest.approx(factor, rel=1e-9)
     assert found.max_error < 1e-14
-    assert f"the same up to a constant factor {factor:.6g}" in words(found)
+    assert f"the same up to a constant factor {factor:.{7 if factor > 1 else 6}g}" in words(found)
 
 
 def test_a_negative_factor_is_said_plainly():
@@ -239,6 +240,17 @@ def test_float32_noise_is_forgiven_and_told():
     assert 0 < found.max_error < 1e-5
     assert "casts to float32" in words(found)
     assert not qt.equivalent(lambda z, y: 1.001 * casting(z, y), "sft")
+
+
+def test_a_step_near_one_shows_its_digits():
+    found = qt.equivalent(lambda z, y: -(label_p(z, y) + 1e-12).log(), "sft")
+    assert found.relation == "per-token factor"
+    assert re.search(r"factor from 0\.9999\d+ to 1", words(found))
+
+
+def test_a_gradient_of_flat_pieces_is_no_cast():
+    found = qt.equivalent(lambda z, y: F.multi_margin_loss(z, y, reduction="none"), "sft")
+    assert found.dtype == torch.float64
 
 
 def test_random_losses_differ_from_themselves_draw_by_draw():
