@@ -107,7 +107,9 @@ class LossAudit:
         """One line: reduction, coupling, stop-gradient, shift invariance, and the names of all warnings."""
         kind, shift = self["reduction"].values.get("kind", "unknown"), self["shift invariance"]
         parts = ["per token" if kind == "none" else f"reduction {kind}"]
-        parts.append("no coupling" if self["coupling"].level == "ok" else self["coupling"].text)
+        coupling = self["coupling"]
+        seen = "no coupling" if coupling.level == "ok" else str(coupling.values.get("coupled"))
+        parts.append(seen if coupling.checked else "coupling not checked")
         if self["stop-gradient"].checked:
             parts.append("no stop-gradient seen" if self["stop-gradient"].level == "ok" else "a stop-gradient")
         if shift.checked:

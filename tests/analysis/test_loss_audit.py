@@ -109,6 +109,9 @@ def test_the_summary_is_one_line():
     assert qt.audit_loss(mean).summary == (
         "reduction mean; no coupling; no stop-gradient seen; shift invariant; warnings: accumulation, all masked"
     )
+    assert qt.audit_loss("iw-sft").summary.startswith("per token; a detached weight that depends on other tokens")
+    noisy = qt.audit_loss(lambda logits, labels: vector(logits, labels) * torch.rand(labels.shape))
+    assert noisy.summary.startswith("per token; coupling not checked; ")
     z_loss = qt.audit_loss(lambda logits, labels: logits.logsumexp(-1).square()).summary
     assert z_loss == "per token; no coupling; no stop-gradient seen; not shift invariant"
 
@@ -370,6 +373,8 @@ def test_ignore_index():
     assert ok("ignore_index", mean, "1.2 times").values["others"] == pytest.approx(6 / 5)
     found("ignore_index", "note", lambda z, y: -label_p(z, y).log(), "refused (RuntimeError")
     found("ignore_index", "note", "kd", "labels have no effect")
+    centred = lambda z, y: vector(z - z.mean(0, keepdim=True), y)  # noqa: E731
+    found("ignore_index", "note", centred, "from the others' losses")
     found("ignore_index", "warning", lambda z, y: -z.log_softmax(-1)[y], "trained like any other")
     found("ignore_index", "warning", lambda z, y: vector(z, y.clamp(min=0)), "trained like any other")
 
@@ -401,6 +406,7 @@ def test_stop_gradient():
     for loss in ("dft", "eaft", "gem", "target-sft", "iw-sft"):
         assert found("stop-gradient", "note", loss, "something is detached").values["disagreement"] > 1e-2
     ok("stop-gradient", lambda z, y: F.cross_entropy(z.float(), y, reduction="none"))
+    ok("stop-gradient", lambda z, y: vector(z, y).float())  # the value has float32's digits only
     casting_dft = lambda z, y: -label_p(z.float(), y).detach() * label_p(z.float(), y).log()  # noqa: E731
     found("stop-gradient", "note", casting_dft)
 

@@ -63,6 +63,9 @@ def check_ignore_index(subject: Subject) -> Finding:
         return Finding(name, "ok", text, values | {"others": ratio})
     if subject.repeatable and not subject.found.random and torch.equal(gradient, before):
         return Finding(name, "note", "a label of -100 drops nothing: labels have no effect on the gradient", values)
+    if subject.leaking:
+        text = f"a label of -100 leaves its row a gradient (up to {values['masked_row']:.2g}) from the others' losses"
+        return Finding(name, "note", text, values)
     text = (
         f"a label of -100 is trained like any other (gradient up to {values['masked_row']:.2g}): counted from the end "
         "of the vocabulary, or clamped to a token"

@@ -14,7 +14,7 @@ from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.engine.adapter import TokenLoss
 from qtarget_inspect.engine.calling import parameters_of
 from qtarget_inspect.engine.plan import fixed_number_of_items
-from qtarget_inspect.engine.reduction import LEAK, leaks
+from qtarget_inspect.engine.reduction import LEAK
 
 ITEMS = (1, 2, 8)
 """Values of num_items_in_batch that are tried."""
@@ -150,9 +150,10 @@ def check_accumulation(subject: Subject) -> Finding:
     low, high = float(share.min()), float(share.max())
     values = {"tokens": (cut, len(sample) - cut), "share_min": low, "share_max": high}
     how = "summed" if counted else "averaged"
+    means = " (a mean of means)" if subject.target is not None and subject.target.reduction.kind == "mean" else ""
     split = f"micro-batches of {cut} and {len(sample) - cut} tokens, {how}"
     if high - low > 1e-3 * abs(high):
-        text = f"{split}: a token counts {low:.3g} to {high:.3g} times as much as in one batch (a mean of means)"
+        text = f"{split}: a token counts {low:.3g} to {high:.3g} times as much as in one batch{means}"
         return Finding(name, "warning", text, values)
     return Finding(name, "ok", f"{split}: every token counts {high:.4g} times as much as in one batch", values)
 
@@ -214,9 +215,8 @@ def check_coupling(subject: Subject) -> Finding:
     if subject.study is not None and subject.study.ratios.numel():
         ratio = subject.study.ratios
         ratios = {"ratio_min": float(ratio.min()), "ratio_max": float(ratio.max())}
-    leaking = target.coupled == LEAK if target is not None else leaks(subject.loss, subject.sample)
     shown = f" (in company {ratios['ratio_min']:.4g} to {ratios['ratio_max']:.4g} times alone)" if ratios else ""
-    if leaking:
+    if subject.leaking:
         return Finding(name, "warning", f"{LEAK}{shown}; detach what couples them", {"coupled": LEAK, **ratios})
     if target is None:
         return not_checked(name, "the reduction cannot be told, and coupling would be read from what is left")

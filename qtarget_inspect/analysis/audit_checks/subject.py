@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from qtarget_inspect.engine.gradients import loss_and_gradient, own_random_numbe
 from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.plan import make_plan
 from qtarget_inspect.engine.recognition import Recognised
-from qtarget_inspect.engine.reduction import Study, study_rows
+from qtarget_inspect.engine.reduction import LEAK, Study, leaks, study_rows
 from qtarget_inspect.engine.target import InducedTarget
 
 
@@ -57,6 +58,11 @@ class Subject:
             return ones
         ratio = torch.where(self.study.usable, self.study.ratio, self.study.surest)
         return 1 / ratio.unsqueeze(-1)
+
+    @cached_property
+    def leaking(self) -> bool:
+        """Whether a token's logits are trained by the losses of others."""
+        return self.target.coupled == LEAK if self.target is not None else leaks(self.loss, self.sample)
 
     @property
     def rounding(self) -> float:

@@ -41,20 +41,22 @@ def check_stop_gradient(subject: Subject) -> Finding:
     rows = [row for row in likeliest if sizes[row] > SMALLEST_ROW * sizes.max()]
     if not rows:
         return not_checked(name, "the gradient is zero on the tokens tried")
+    value = differentiate(subject.loss, sample)[0]
+    dtype = torch.float64 if value.dtype == subject.dtype == torch.float64 else torch.float32
     off, seen = 0.0, 0
     for row in rows:
         gradient = subject.found.together[row]
         fixed = torch.cos(torch.arange(sample.vocabulary, dtype=gradient.dtype, device=gradient.device))
         for direction in (gradient, fixed - fixed.mean()):
             unit = direction / direction.norm()
-            slope = _slope(subject, sample, row, unit)
+            slope = _slope(subject, row, unit, STEPS[dtype])
             if torch.isfinite(slope):
                 off = max(off, float((slope - gradient @ unit).abs() / gradient.norm()))
                 seen += 1
     if not seen:
         return not_checked(name, "the value is not finite on the tokens tried")
     values = {"disagreement": off, "tokens": len(rows)}
-    if off > DISAGREE[subject.dtype]:
+    if off > DISAGREE[dtype]:
         text = (
             f"finite differences of the value miss the gradient by up to {off:.2g} of its size: something is detached "
             "(or has a backward of its own). The value is not what is minimised; gradcheck will not agree"
@@ -66,10 +68,9 @@ def check_stop_gradient(subject: Subject) -> Finding:
     return Finding(name, "ok", f"{text} (a detached step function does not show)", values)
 
 
-def _slope(subject: Subject, sample: TokenBatch, row: int, unit: Tensor) -> Tensor:
+def _slope(subject: Subject, row: int, unit: Tensor, step: float) -> Tensor:
     """Central difference of the summed value along a direction of one token's logits."""
-    step = STEPS[subject.dtype]
-    ends = []
+    sample, ends = subject.sample, []
     for sign in (1, -1):
         logits = sample.logits.clone()
         logits[row] += sign * step * unit
