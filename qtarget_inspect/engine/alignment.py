@@ -40,7 +40,7 @@ def is_aligned(loss: TokenLoss, sample: TokenBatch, gradient: Tensor) -> bool | 
         other = likeliest[index][likeliest[index] != sample.labels[index]]
         if other.numel() == 0:
             continue
-        moved = _turned(gradient, _gradient_with_label(loss, sample, index, int(other[0])))
+        moved = _turned(gradient, _gradient_with_label(loss, sample, index, int(other[0])), index)
         # a row that was silent has no direction to turn: a label may have woken its whole sequence
         if moved is not None and (moved == index or bool((gradient[moved] != 0).any())):
             return moved == index
@@ -67,14 +67,14 @@ def _gradient_with_label(loss: TokenLoss, sample: TokenBatch, index: int, label:
             return None
 
 
-def _turned(before: Tensor, after: Tensor | None) -> int | None:
-    """The row whose gradient changed its direction most; None where none did."""
+def _turned(before: Tensor, after: Tensor | None, own: int) -> int | None:
+    """The row whose gradient turned most; its own where that did half as much, since others may avoid its label."""
     if after is None or not bool(torch.isfinite(after).all()):
         return None
     before, after = before.double(), after.double()
     scale = (before * after).sum(-1, keepdim=True) / before.square().sum(-1, keepdim=True).clamp(min=1e-300)
-    change = (after - scale * before).abs().amax(-1)
-    row = int(change.argmax())
+    change = (after - scale.clamp(min=0) * before).abs().amax(-1)  # a reversed row has turned
+    row = own if bool(change[own] > 0.5 * change.max()) else int(change.argmax())
     size = torch.maximum(before.abs().amax(), after.abs().amax())
     return row if bool(change[row] > TOLERANCE * size) else None
 

@@ -204,3 +204,22 @@ def test_a_large_batch_of_a_loss_that_needs_the_real_vocabulary(plain):
 
     target = qt.invert(mean, batch, chunk_size=20, reduction="mean")
     close(target.g, 60 * whole_gradient(mean, batch))
+
+
+@pytest.mark.parametrize("tokens", [8, 16, 48])
+def test_a_label_that_is_a_candidate_for_later_tokens_is_not_misaligned(tokens):
+    """Unlikelihood: a label turns its own row, and the rows after it that are to avoid it."""
+    states = qt.probe_batch(tokens, 30)
+    target = qt.invert(qt.losses.unlikelihood_tokens, states)
+    expected = whole_gradient(qt.losses.unlikelihood_tokens, states, sequence_ids=states.sequence_ids)
+    close(target.g, expected)
+    assert target.coupled
+
+
+@pytest.mark.parametrize("loss", [qt.losses.dpo, qt.losses.simpo, qt.losses.orpo])
+def test_a_preference_loss_that_nobody_declared_coupled_runs_whole(loss):
+    states = qt.probe_batch(64, 30)
+    names = ("reference_logits", "advantages", "sequence_ids")[0 if loss is qt.losses.dpo else 1 :]
+    target = qt.invert(loss, states, chunk_size=7)
+    close(target.g, whole_gradient(loss, states, **{name: getattr(states, name) for name in names}))
+    assert "leaks" in target.coupled
