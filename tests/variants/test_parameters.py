@@ -194,3 +194,25 @@ def test_functions_that_make_no_pulls_or_claim_are_named():
         _ = variant.claim
     fine = replace(variant, make_pulls=lambda: Pulls.of((directions.label(), 1.0)), make_claim=None)
     assert (qt.invert(fine, qt.probe_batch(8)).mass - torch.ones(8)).abs().max() < 1e-12
+
+
+def drawn(variant: qt.Variant, seed: int) -> qt.Variant:
+    """The variant with each parameter drawn from its range, cut to [-3, 3] (whole numbers: up to 40)."""
+    generator = np.random.default_rng(seed)
+    values: dict[str, float | int] = {}
+    for name, allowed in variant.ranges.items():
+        if allowed.integer:
+            values[name] = int(generator.integers(int(allowed.low), 40))
+        else:
+            low, high = max(allowed.low, -3.0), min(allowed.high, 3.0)
+            values[name] = float(low + (high - low) * generator.uniform(0.02, 0.98))
+    return variant.with_parameters(**values)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", [v.name for v in PAPER_VARIANTS + BEYOND_VARIANTS if v.parameters and v.make_pulls])
+def test_pulls_follow_the_loss_at_parameters_drawn_at_random(name, seed):
+    batch, variant = qt.probe_batch(64, 48, seed=seed), drawn(qt.get(name), seed)
+    found, closed = (qt.invert(variant, batch, method=method) for method in ("torch.func", "closed-form"))
+    size = closed.q.abs().amax(-1, keepdim=True).clamp(min=1)
+    assert ((found.g - closed.g).abs() / size).max() < 1e-13, variant.label
