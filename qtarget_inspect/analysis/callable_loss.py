@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtarget_inspect.engine.adapter import TokenLoss
-from qtarget_inspect.engine.inversion import _adapted  # one rule for what `invert` differentiates and what is audited
+from qtarget_inspect.engine.inversion import adapted  # one rule for what `invert` differentiates and what is audited
 from qtarget_inspect.variants import resolve
 
 
@@ -26,4 +26,4 @@ def callable_loss(loss: Any) -> TokenLoss:
         >>> callable_loss("asft").name
         'asft(kl_weight=0.05)'
     """
-    return _adapted(resolve(loss))
+    return adapted(resolve(loss))

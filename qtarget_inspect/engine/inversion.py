@@ -87,7 +87,7 @@ def invert(
             return closed_form(variant, batch, dtype, chunk_size, out)
         if method == "closed-form":
             raise LossError(f"{_name(resolved)} has no declared pulls, so no closed form; use method='auto'.")
-        token_loss = _adapted(resolved)
+        token_loss = adapted(resolved)
         coupling = variant.coupling if variant is not None else None
         plan, carrying = make_plan(token_loss, batch, reduction, method, dtype, chunk_size, compile, coupling)
         with own_random_numbers(batch.logits.device):
@@ -123,8 +123,15 @@ def invert(
     )
 
 
-def _adapted(resolved: Any) -> TokenLoss:
-    """The loss with its calling convention; those of the package take rows and labels as they are."""
+def adapted(resolved: Any) -> TokenLoss:
+    """The loss with its calling convention; those of the package take rows and labels as they are.
+
+    Args:
+        resolved: a callable or a variant.
+
+    Returns:
+        What the engine differentiates.
+    """
     if not isinstance(resolved, Variant):
         return adapt(resolved)
     if resolved.source in PACKAGE_SOURCES:

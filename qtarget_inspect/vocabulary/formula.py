@@ -131,6 +131,48 @@ def constant(number: float) -> Law:
     )
 
 
+def clipped(law: Law, low: float | None = None, high: float | None = None) -> Law:
+    """A law kept between two numbers: max(law, low), min(law, high).
+
+    Args:
+        law: the law.
+        low: the least value, None for none.
+        high: the largest value, None for none.
+
+    Returns:
+        The law.
+
+    Examples:
+        >>> clipped(Law("w", "w", lambda s: s.p_label), high=16.0).text
+        'min(w, 16)'
+    """
+    text, latex = law.text, law.latex
+    if low is not None:
+        text, latex = f"max({text}, {rounded(low, DIGITS)})", rf"\max({latex}, {rounded_latex(low, DIGITS)})"
+    if high is not None:
+        text, latex = f"min({text}, {rounded(high, DIGITS)})", rf"\min({latex}, {rounded_latex(high, DIGITS)})"
+    return Law(text, latex, lambda s: law.value(s).clamp(low, high), law.requires)
+
+
+def power(base: Law, exponent: Law) -> Law:
+    """A law to the power of another, as in p_y^(sum p^2).
+
+    Args:
+        base: a law with positive values.
+        exponent: the exponent.
+
+    Returns:
+        The law.
+    """
+    base, exponent_text = _parenthesised(base, Binding.ATOM), f"({exponent.text})"
+    return Law(
+        f"{base.text}^{exponent_text}",
+        f"{base.latex}^{{{exponent.latex}}}",
+        lambda s: base.value(s) ** exponent.value(s),
+        tuple(dict.fromkeys(base.requires + exponent.requires)),
+    )
+
+
 def _combine(left: Law | float, right: Law | float, operation: str) -> Any:
     """Value and formula of two laws; constants are folded, neutral ones dropped. NotImplemented where one is no law."""
     if not all(isinstance(side, Law | Real) and not isinstance(side, bool) for side in (left, right)):

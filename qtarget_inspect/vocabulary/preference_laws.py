@@ -31,7 +31,7 @@ def dpo_pull(beta: float) -> Law:
         impossible = torch.isneginf(log_p) & torch.isneginf(log_reference)
         log_ratio = (log_p - log_reference).where(~impossible, 0.0)
         length, sign = _lengths(state), _signs(state)
-        margin = _over_pair(state, sign * _mean(state, log_ratio) * length)
+        margin = over_pair(state, sign * _mean(state, log_ratio) * length)
         return (sign * beta * torch.sigmoid(-beta * margin)).where(~impossible, 0.0)
 
     b = rounded(beta, DIGITS)
@@ -51,7 +51,7 @@ def simpo_pull(beta: float, margin: float) -> Law:
 
     def value(state: State) -> Tensor:
         sign = _signs(state)
-        difference = _over_pair(state, sign * _mean(state, state.log_p_label))
+        difference = over_pair(state, sign * _mean(state, state.log_p_label))
         return sign * beta / _lengths(state) * torch.sigmoid(margin - beta * difference)
 
     b, g = rounded(beta, DIGITS), rounded(margin, DIGITS)
@@ -74,7 +74,7 @@ def orpo_pull(odds_weight: float) -> Law:
         if odds_weight == 0:
             return chosen / _lengths(state)
         other = -torch.expm1(mean)  # 1 - P
-        difference = _over_pair(state, sign * (mean - other.log()))
+        difference = over_pair(state, sign * (mean - other.log()))
         return (chosen + sign * odds_weight * torch.sigmoid(-difference) / other) / _lengths(state)
 
     w = rounded(odds_weight, DIGITS)
@@ -98,8 +98,16 @@ def _lengths(state: State) -> Tensor:
     return _sequences(state)[1].to(state.dtype)
 
 
-def _over_pair(state: State, values: Tensor) -> Tensor:
-    """[N] a number a sequence, added over the two sequences of each token's pair."""
+def over_pair(state: State, values: Tensor) -> Tensor:
+    """A number a sequence, added over the two sequences of each token's pair.
+
+    Args:
+        state: the tokens, with `sequence_ids`.
+        values: [N] the number of each token's sequence.
+
+    Returns:
+        [N] sums.
+    """
     rank, length = _sequences(state)
     pair = rank // 2
     return torch.zeros_like(values).index_add(0, pair, values / length)[pair]

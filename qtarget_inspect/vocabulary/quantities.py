@@ -60,14 +60,15 @@ class Quantity:
         """
         if exponent == 0:
             return constant(1.0)
-        text, latex, binding = self.text, self.latex, Binding.QUOTIENT if self.fraction else Binding.ATOM
-        if exponent != 1:
-            whole = not self.fraction and " " not in text
+        text, latex, shown = self.text, self.latex, exponent
+        if self.fraction and exponent < 0:  # ref_y/p_y rather than (p_y/ref_y)^-1
+            text, latex, shown = "/".join(reversed(text.split("/"))), "/".join(reversed(latex.split("/"))), -exponent
+        binding = Binding.QUOTIENT if self.fraction else Binding.SUM if " - " in text else Binding.ATOM
+        if shown != 1:
+            whole = not self.fraction and (" " not in text or text.startswith("("))
             base, base_latex = (text, latex) if whole else (f"({text})", f"({latex})")
-            text = f"{base}^{rounded(exponent, DIGITS)}"
-            latex, binding = f"{base_latex}^{{{rounded_latex(exponent, DIGITS)}}}", Binding.ATOM
-        if " - " in text and exponent == 1:
-            binding = Binding.SUM
+            text = f"{base}^{rounded(shown, DIGITS)}"
+            latex, binding = f"{base_latex}^{{{rounded_latex(shown, DIGITS)}}}", Binding.ATOM
         return Law(text, latex, lambda s: (exponent * self.log(s)).exp(), self.requires, binding)
 
 
@@ -110,8 +111,8 @@ def label_doubt(of: str = MODEL) -> Quantity:
 def surprisal() -> Quantity:
     """-log p_y, the loss of SFT itself."""
     return Quantity(
-        "-log p_y",
-        r"-\log p_y",
+        "(-log p_y)",
+        r"(-\log p_y)",
         lambda s: (-s.log_p_label).log(),
         lambda s: 4 + 4 / (-s.log_p_label),
     )
@@ -144,6 +145,16 @@ def sequence_label_prob(of: str = MODEL) -> Quantity:
         lambda s: 4 + 2 * log(s).abs(),
         ("sequence_ids",) if of == MODEL else (of, "sequence_ids"),
     )
+
+
+def sequence_doubt() -> Quantity:
+    """1 - P, P the geometric mean of the label's probability over a token's sequence."""
+
+    def log(state: State) -> Tensor:
+        mean = sequence_mean(state.log_p_label, state.context("sequence_ids"))
+        return (-torch.expm1(mean)).log()
+
+    return Quantity("1 - mean_seq(p_y)", r"1 - \overline{p_y}", log, lambda s: 4 + (-log(s)).exp(), ("sequence_ids",))
 
 
 def sequence_ratio(of: str) -> Quantity:
@@ -226,6 +237,28 @@ def top_k_mass(top_k: int, of: str = MODEL) -> Quantity:
     return Quantity(
         f"{name}(top {top_k})",
         rf"{latex}(\mathrm{{top}}\,{top_k})",
+        log,
+        lambda s: 4 + (-log(s)).exp(),
+        () if of == MODEL else (of,),
+    )
+
+
+def mass_up_to_label(of: str = MODEL) -> Quantity:
+    """What a model holds on the label and on all tokens that it finds less likely."""
+    text, latex = _label_symbols(of)
+
+    def log(state: State) -> Tensor:
+        def compute(rows: State) -> Tensor:
+            log_b = rows.log_probs(of)
+            own = log_b.gather(-1, rows.labels.unsqueeze(-1))
+            below = torch.where(log_b < own, log_b, float("-inf")).logsumexp(-1)
+            return torch.logaddexp(below, own.squeeze(-1)).clamp(max=0.0)
+
+        return state.per_token(("mass_up_to_label", of), compute)
+
+    return Quantity(
+        f"mass up to {text}",
+        rf"\textstyle\sum_{{k \preceq y}} {latex.split('(')[0]}",
         log,
         lambda s: 4 + (-log(s)).exp(),
         () if of == MODEL else (of,),
