@@ -26,6 +26,7 @@ from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.storage import load
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.inspection import Inspection, inspect
+from qtarget_inspect.tables.properness import properness_table
 from qtarget_inspect.tables.unification import unification_table
 from qtarget_inspect.tables.writers import write_table
 from qtarget_inspect.variants import Claim, Variant, get, register, unregister, variants
@@ -63,6 +64,7 @@ __all__ = [
     "load",
     "losses",
     "probe_batch",
+    "properness_table",
     "register",
     "unification_table",
     "unregister",

@@ -89,21 +89,28 @@ def _integrate(population: Population, starts: Tensor) -> tuple[Tensor, Tensor]:
     solver = scipy.integrate.BDF(
         right_side, 0.0, starts.flatten().numpy(), FLOW_END, rtol=FLOW_RELATIVE, atol=FLOW_ABSOLUTE, jac=jacobian
     )
-    mark = 0.0
+    ends, mark = starts.clone(), 0.0
     for step in range(1, FLOW_STEPS + 1):
+        before = solver.y
         try:
-            solver.step()
+            with np.errstate(all="ignore"):
+                solver.step()
         except LossError:  # a trial step left the states at which the loss is a number
+            break
+        if not np.isfinite(solver.y).all():
+            solver.y = before
             break
         if solver.status != "running":
             break
         if step % _LOOK == 0:
-            logits = torch.from_numpy(solver.y).view(shape)
-            moving &= ~_at_rest(velocity(logits), logits, population).unsqueeze(-1)
+            logits = torch.from_numpy(solver.y.copy()).view(shape)
+            arrived = moving & _at_rest(velocity(logits), logits, population).unsqueeze(-1)
+            ends = torch.where(arrived, logits, ends)  # the integrator may carry what is held a little further
+            moving &= ~arrived
             if not bool(moving.any()) or (step % _CRAWL == 0 and solver.t < 1.01 * mark):
                 break
             mark = solver.t if step % _CRAWL == 0 else mark
-    logits = torch.from_numpy(solver.y.copy()).view(shape)
+    logits = torch.where(moving, torch.from_numpy(solver.y.copy()).view(shape), ends)
     settled = ~moving.squeeze(-1) | bool(solver.t >= FLOW_END) | _settled(velocity(logits), logits, float(solver.t))
     return logits, settled
 
@@ -117,18 +124,18 @@ def _at_rest(v: Tensor, logits: Tensor, population: Population) -> Tensor:
 
 
 def _small_steps(population: Population, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends [M, V] after explicit steps of 0.1 / (1 + n / 100), and whether p stood still over the last third."""
+    """Ends [M, V] after explicit steps of 0.1 / (1 + n / 100)^1.5, and whether p stood still over the last third."""
     velocity = population.velocity(len(logits))
     before = logits
     try:
         for n in range(SMALL_STEPS):
             if n == 2 * SMALL_STEPS // 3:
                 before = logits
-            logits = logits + 0.1 / (1 + n / 100) * velocity(logits)
+            logits = logits + 0.1 / (1 + n / 100) ** 1.5 * velocity(logits)
     except LossError:
         return logits, torch.zeros(len(logits), dtype=torch.bool)
     moved = 0.5 * (logits.softmax(-1) - before.softmax(-1)).abs().sum(-1)
-    return logits, moved < SAME_POINT
+    return logits, moved < 2 * SAME_POINT
 
 
 def _blocks(velocity: Gradient, logits: Tensor) -> Tensor:

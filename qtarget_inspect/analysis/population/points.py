@@ -10,7 +10,7 @@ from torch import Tensor
 from qtarget_inspect.analysis.population.field import SEED, Population, random_states
 from qtarget_inspect.analysis.population.flow import Flow, follow
 from qtarget_inspect.analysis.population.stationary import Solver, Stationary, faces
-from qtarget_inspect.analysis.population.tolerances import DECISIVE, SAME_POINT
+from qtarget_inspect.analysis.population.tolerances import DECISIVE, DEEP, SAME_POINT
 
 ROOT_STARTS = 8
 """States from which roots are looked for besides the flow's ends."""
@@ -127,11 +127,21 @@ def _add_end(found: list[_Candidate], logits: Tensor, solver: Solver) -> None:
     p = logits.softmax(-1)
     if any(not candidate.continuum and candidate.holds(p, settled=True) for candidate in found):
         return
-    root = solver.solve(logits)
+    root = _without_dying(solver.solve(logits), logits, solver)
     if root is not None and (root.continuum or _apart(root.p, p) < 10 * SAME_POINT):
         _add(found, _Candidate(root.p, root), solver)
     elif _owner(found, p, settled=True) is None:
         found.append(_Candidate(p, None))
+
+
+def _without_dying(root: Stationary | None, logits: Tensor, solver: Solver) -> Stationary | None:
+    """The point on the face that an end lies next to, where no sound root is at it: a token dies out very slowly."""
+    if root is not None and (root.continuum or not root.is_degenerate(solver.population.dtype)):
+        return root
+    p = logits.softmax(-1)
+    face = solver.solve(torch.where(p < 10 * SAME_POINT, logits.amax() - DEEP, logits))
+    near = face is not None and not face.continuum and _apart(face.p, p) < 10 * SAME_POINT
+    return face if face is not None and near and solver.rests(face) else root
 
 
 def _add(found: list[_Candidate], candidate: _Candidate, solver: Solver) -> None:

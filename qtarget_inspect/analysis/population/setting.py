@@ -180,6 +180,6 @@ def _token_defaults() -> dict[str, Tensor]:
 
 def _numbers(name: str, value: Any) -> Tensor:
     try:
-        return torch.as_tensor(value).detach().to("cpu", torch.float64)
+        return torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise QTargetError(f"{name} must hold numbers, not {value!r:.60}; pass a list or a tensor.") from error

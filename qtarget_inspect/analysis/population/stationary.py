@@ -15,6 +15,7 @@ from qtarget_inspect.analysis.population.tolerances import (
     DECISIVE,
     DEEP,
     DIFFERENCE,
+    SAME_POINT,
     SOLVER_STEP,
     STATIONARY,
     SUPPORT,
@@ -48,6 +49,11 @@ class Stationary:
     residual: float
     eigenvalues: np.ndarray
     continuum: bool
+
+    def is_degenerate(self, dtype: torch.dtype) -> bool:
+        """Whether an eigenvalue is zero up to the error of differences, so that the Jacobian decides nothing."""
+        sizes = np.abs(self.eigenvalues.real)
+        return bool(sizes.size) and bool(sizes.min() <= DECISIVE[dtype] * max(np.abs(self.eigenvalues).max(), 1e-3))
 
     @property
     def p(self) -> Tensor:
@@ -118,7 +124,7 @@ class Solver:
         """Where scipy's root finder ends from some unknowns; whether that is a root has to be looked at."""
         import scipy.optimize  # takes a while, so not on import
 
-        options = {"xtol": 1e-13, "eps": SOLVER_STEP[self.population.dtype] ** 2}
+        options = {"xtol": 1e-13, "eps": SOLVER_STEP[self.population.dtype] ** 2, "maxfev": 100 * (start.size + 1)}
         return scipy.optimize.root(lambda x: self._equations(places, x), start, options=options).x
 
     def _equations(self, places: _Places, x: np.ndarray) -> np.ndarray:
@@ -143,17 +149,19 @@ class Solver:
     def _is_continuum(self, places: _Places, x: np.ndarray, jacobian: np.ndarray) -> bool:
         """Whether a root is found again a good way along a direction in which the Jacobian is zero."""
         _, sizes, directions = np.linalg.svd(jacobian)
-        if sizes[-1] > DECISIVE[self.population.dtype] * max(sizes[0], 1e-3):
-            return False
+        flat = directions[sizes <= DECISIVE[self.population.dtype] * max(sizes[0], 1e-3)]
+        return any(self._rests_along(places, x, sign * direction) for direction in flat[::-1] for sign in (1, -1))
+
+    def _rests_along(self, places: _Places, x: np.ndarray, direction: np.ndarray) -> bool:
+        """Whether a root with another p is found a little way along a direction."""
         try:
-            for sign in (1, -1):
-                other = self._root(places, x + sign * NUDGE * directions[-1])
-                at_rest = np.abs(self._equations(places, other)).max() <= STATIONARY[self.population.dtype]
-                if at_rest and 0.3 * NUDGE < np.linalg.norm(other - x) < 3 * NUDGE:
-                    return True
+            other = self._root(places, x + NUDGE * direction)
+            off = float(np.abs(self._equations(places, other)).max())
         except LossError:
             return False
-        return False
+        apart = 0.5 * float((places.logits(other).softmax(-1) - places.logits(x).softmax(-1)).abs().sum())
+        near = float(np.linalg.norm(other - x)) < 3 * NUDGE
+        return off <= STATIONARY[self.population.dtype] and apart > SAME_POINT and near
 
 
 @dataclass(frozen=True, eq=False)

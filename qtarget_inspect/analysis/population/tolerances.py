@@ -10,7 +10,7 @@ FLOW_END = 1e10
 FLOW_STEPS = 1000
 """Steps of the integrator after which a start that has not settled is left to small steps."""
 
-SMALL_STEPS = 1200
+SMALL_STEPS = 1500
 """Small steps taken where the gradient jumps: they get shorter, so that what is held at a jump comes to rest there."""
 
 FLOW_RELATIVE, FLOW_ABSOLUTE = 1e-4, 1e-6

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qtarget_inspect.analysis.population.field import Population, make_population, random_states
+from qtarget_inspect.analysis.population.field import Population, gradient_function, make_population, random_states
 from qtarget_inspect.analysis.population.flow import Flow
 from qtarget_inspect.analysis.population.points import FixedPoint, find_points, short
 from qtarget_inspect.analysis.population.setting import Setting, make_setting
@@ -144,7 +145,32 @@ def fixed_points(
           vertex    [0, 1, 0]  unstable, 0% of 8 starts
           vertex    [0, 0, 1]  unstable, 0% of 8 starts
     """
-    setting = make_setting(loss, q_star, context, method)
+    return explore(loss, q_star, starts, method=method, seed=seed, context=context)[0]
+
+
+def explore(
+    loss: Any,
+    q_star: Any,
+    starts: Any = None,
+    *,
+    method: str = "auto",
+    seed: int = 0,
+    context: Mapping[str, Any] | None = None,
+) -> tuple[FixedPoints, Population]:
+    """`fixed_points`, with the population that it was found on, for what goes on to evaluate the field.
+
+    Args:
+        loss: as `fixed_points` takes it.
+        q_star: [V] probabilities.
+        starts: a number, [M, V] probabilities, or None.
+        method: as `fixed_points` takes it.
+        seed: of the starts.
+        context: what `fixed_points` takes by keyword.
+
+    Returns:
+        The points and the population.
+    """
+    setting = make_setting(loss, q_star, context or {}, method)
     begin = _starts(starts, setting.vocabulary, seed)
     with torch.inference_mode(False), torch.no_grad():
         population = make_population(setting)
@@ -155,19 +181,11 @@ def fixed_points(
         else:
             points, flow, rerouted = find_points(population, begin.log())
         verdict, reason = judge(points, flow, population)
-        method_used = setting.method if setting.method != "auto" else "torch.func"
-    return FixedPoints(
-        setting.loss.name,
-        setting.q_star,
-        points,
-        verdict,
-        reason,
-        begin,
-        flow.p,
-        flow.settled,
-        method_used,
-        tuple(_notes(points, flow, rerouted, population)),
-    )
+        notes = tuple(_notes(points, flow, rerouted, population))
+    used = setting.method if setting.method != "auto" else "torch.func"
+    ends, name = flow.p, setting.loss.name
+    found = FixedPoints(name, setting.q_star, points, verdict, reason, begin, ends, flow.settled, used, notes)
+    return found, population
 
 
 def _starts(starts: Any, vocabulary: int, seed: int) -> Tensor:
@@ -179,7 +197,7 @@ def _starts(starts: Any, vocabulary: int, seed: int) -> Tensor:
             check_whole("starts", starts, 1, "pass e.g. starts=32"), vocabulary, check_whole("seed", seed)
         )
     try:
-        given = torch.as_tensor(starts).detach().to("cpu", torch.float64)
+        given = torch.as_tensor(starts, dtype=torch.float64, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise QTargetError(f"starts must be a number or [M, V] probabilities, not {starts!r:.60}.") from error
     if given.ndim != 2 or given.shape[1] != vocabulary or given.shape[0] == 0:
@@ -226,7 +244,7 @@ def _notes(points: tuple[FixedPoint, ...], flow: Flow, rerouted: int, population
 
 
 def _is_dead(point: FixedPoint, population: Population) -> bool:
-    """Whether a continuum is one because no label trains on it or a nat around."""
+    """Whether a continuum is one because no label trains there."""
     if point.kind != "continuum" or not bool((point.p > 0).all()):
         return False
-    return float(population.field(1)(point.p.log().unsqueeze(0))[1][0]) == 0
+    return not bool((gradient_function(population.setting, 1)(point.p.log().unsqueeze(0)) != 0).any())
