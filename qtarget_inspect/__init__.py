@@ -7,6 +7,7 @@ from qtarget_inspect import losses
 from qtarget_inspect.analysis.comparison import compare
 from qtarget_inspect.analysis.decomposition import Decomposition, decompose
 from qtarget_inspect.analysis.equivalence import Equivalence, equivalent
+from qtarget_inspect.analysis.identification import Identification, identify
 from qtarget_inspect.analysis.loss_audit import LossAudit, audit_loss
 from qtarget_inspect.analysis.population.points import FixedPoint
 from qtarget_inspect.analysis.population.view import FixedPoints, fixed_points
@@ -40,6 +41,7 @@ __all__ = [
     "Equivalence",
     "FixedPoint",
     "FixedPoints",
+    "Identification",
     "InducedTarget",
     "Inspection",
     "LossAudit",
@@ -59,6 +61,7 @@ __all__ = [
     "equivalent",
     "fixed_points",
     "get",
+    "identify",
     "inspect",
     "invert",
     "load",

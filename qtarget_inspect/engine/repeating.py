@@ -28,8 +28,8 @@ def repeated_gradient(
         method: as in `invert`, but for "closed-form".
 
     Returns:
-        batch -> [N, V] gradient of the per-token loss, float64; None where tokens are coupled, calls differ, or the loss
-        takes the whole batch only: then every batch has to be studied, by `invert`.
+        batch -> [N, V] gradient of the per-token loss, float64; None where tokens are coupled, calls differ, or the
+        loss takes the whole batch only: then every batch has to be studied, by `invert`.
 
     Raises:
         QTargetError: as `invert`.

@@ -62,10 +62,10 @@ class Population:
         def evaluate(logits: Tensor) -> tuple[Tensor, Tensor]:
             g = gradients(torch.cat([logits, logits + step, logits - step]))  # [3 M, K, V]
             here, *near = g.split(states)
-            flow = -torch.einsum("k,mkv->mv", weights, here)
+            flow = -(weights @ here)  # [M, V]
             if self.shift_invariant:
                 flow = flow - flow.mean(-1, keepdim=True)
-            sizes = [torch.einsum("k,mkv->m", weights, one.abs()) for one in near]
+            sizes = [one.abs().sum(-1) @ weights for one in near]  # [M] each
             return flow, (sizes[0] + sizes[1]) / 2
 
         return evaluate

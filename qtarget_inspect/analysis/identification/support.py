@@ -1,0 +1,253 @@
+"""Support: the fewest directions that explain a gradient, jointly over all probe states; numbers are estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from qtarget_inspect.analysis.identification.families import Family, families, fixed_directions
+from qtarget_inspect.analysis.identification.numbers import polished, shortest
+from qtarget_inspect.analysis.identification.observation import Observation
+from qtarget_inspect.vocabulary import directions
+from qtarget_inspect.vocabulary.directions import Direction
+
+TOLERANCE_IN_EPS = {True: 4e6, False: 100.0}
+"""Share of a row's largest gradient that counts as explained, in units of the machine precision: float64, float32."""
+
+TELLING_TOKENS = 40
+"""Tokens of a batch that directions are chosen on; all tokens are explained afterwards, or the choice falls."""
+
+LARGEST_SUPPORT = 4
+
+REFINED = 8
+"""How many of the most promising members of families are refined."""
+
+LIMIT = 0.01
+"""A member so near to a limit of its family says no more than the tangent there, a tilt: that is tried on its own."""
+
+SCREEN = 0.5
+"""A family is refined where its nearest member takes away half of what the other directions leave."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """Directions that explain a gradient.
+
+    Args:
+        directions: the fewest that do; empty where the gradient is zero or unexplained.
+        explained: whether they explain every telling token up to the loss's own rounding.
+        share: the largest share of a row's gradient that they leave.
+        numbers: what was estimated: name -> number.
+        twins: other sets of as many directions that explain it as well.
+    """
+
+    directions: tuple[Direction, ...]
+    explained: bool
+    share: float
+    numbers: dict[str, float] = field(default_factory=dict)
+    twins: tuple[tuple[str, ...], ...] = ()
+
+
+def find_support(observations: Sequence[Observation], context: Sequence[str]) -> Support:
+    """The fewest directions whose span holds the gradient of every token.
+
+    Sets are tried from small to large, at each size first those without a number to be estimated. Among equally small
+    sets the order of precedence decides, and the others are named as twins. Directions that the loss cannot see (the
+    teacher, for a loss that takes none) are not tried.
+
+    Args:
+        observations: gradients on states.
+        context: context that the loss can see.
+
+    Returns:
+        The support.
+    """
+    telling = [_telling(one) for one in observations if len(one.batch)]
+    telling = [one for one in telling if len(one.batch)]
+    if not telling:
+        return Support((), True, 0.0)
+    eps = telling[0].eps
+    tolerance = eps * TOLERANCE_IN_EPS[eps < 1e-12]
+    rows = [_Rows(one, tolerance) for one in telling]
+    lost = any(one.loses_mass for one in rows)
+    nowhere = (directions.nowhere(),) if lost else ()
+    if max(one.relative(one.gradient) for one in rows) <= tolerance:
+        return Support(nowhere, True, 0.0)
+    fixed = [direction for direction in fixed_directions(context) if direction.kind != "nowhere"]
+    columns = [{d.name: one.column(d) for d in fixed} for one in rows]
+    left: dict[tuple[int, ...], list[_Left]] = {(): [_Left.start(one.gradient) for one in rows]}
+    best = 1.0
+    for size in range(1, LARGEST_SUPPORT + 1):
+        found: list[tuple[int, ...]] = []
+        for chosen in combinations(range(len(fixed)), size):
+            before = left[chosen[:-1]]
+            name = fixed[chosen[-1]].name
+            left[chosen] = [part.without(column[name]) for part, column in zip(before, columns, strict=True)]
+            share = max(one.relative(part.rest) for one, part in zip(rows, left[chosen], strict=True))
+            best = min(best, share)
+            if share <= tolerance:
+                found.append(chosen)
+        if found:
+            names = [tuple(fixed[i].name for i in chosen) for chosen in found]
+            share = max(one.relative(part.rest) for one, part in zip(rows, left[found[0]], strict=True))
+            return Support((*(fixed[i] for i in found[0]), *nowhere), True, share, {}, tuple(names[1:]))
+        with_family = _with_families(rows, left, fixed, size, tolerance, families(context))
+        if with_family is not None:
+            return Support((*with_family.directions, *nowhere), True, with_family.share, with_family.numbers)
+    return Support((), False, best)
+
+
+def _telling(observed: Observation) -> Observation:
+    """Tokens on which directions stand apart: a gradient that is not rounding, p_y neither 0 nor 1."""
+    p, size = observed.state.p_label, observed.size
+    live = size > 1e-12 * size.max()
+    middling = live & (p > 1e-3) & (p < 1 - 1e-3)
+    chosen = (middling if int(middling.sum()) >= 8 else live).nonzero().flatten()
+    step = max(1, len(chosen) // TELLING_TOKENS)
+    return observed.rows(chosen[::step])
+
+
+class _Rows:
+    """Gradient rows scaled to size 1, the label's entry left out, what is lost of their mass taken away."""
+
+    def __init__(self, observed: Observation, tolerance: float) -> None:
+        self.observed = observed
+        gradient = observed.gradient.numpy()
+        self.labels = observed.batch.labels.numpy()[:, None]
+        size = np.abs(gradient).max(-1, keepdims=True)
+        mass = gradient.sum(-1, keepdims=True)
+        self.loses_mass = bool((np.abs(mass) > tolerance * size * 10).any())
+        if self.loses_mass:
+            gradient = gradient - mass * observed.state.p.numpy()
+        self.gradient = self._off_label(gradient / size)  # [n, V]
+
+    def _off_label(self, rows: np.ndarray) -> np.ndarray:
+        """Where all directions sum to zero the label's entry follows, and it has lost its digits where p_y -> 1."""
+        rows = rows.copy()
+        np.put_along_axis(rows, self.labels, 0.0, axis=-1)
+        return rows
+
+    def column(self, direction: Direction) -> np.ndarray:
+        """[n, V] a direction, scaled to length 1; 0 where it vanishes."""
+        rows = self._off_label(direction.gradient(self.observed.state).numpy())
+        length = np.sqrt((rows**2).sum(-1, keepdims=True))
+        return rows / np.where(length > 1e-13, length, np.inf)
+
+    def relative(self, rest: np.ndarray) -> float:
+        """Largest entry that is left, as a share of its row's gradient."""
+        return float(np.abs(rest).max()) if rest.size else 0.0
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What a set of directions leaves of the gradient: rows [n, V], and the orthonormal columns they span."""
+
+    rest: np.ndarray
+    basis: tuple[np.ndarray, ...] = ()
+
+    @classmethod
+    def start(cls, gradient: np.ndarray) -> _Left:
+        return cls(gradient)
+
+    def orthogonal(self, column: np.ndarray) -> np.ndarray:
+        """The part of a column that is new, scaled to length 1; 0 where nothing is. Twice is enough (Kahan)."""
+        for _ in range(2):
+            for known in self.basis:
+                column = column - (column * known).sum(-1, keepdims=True) * known
+        length = np.sqrt((column**2).sum(-1, keepdims=True))
+        return column / np.where(length > 1e-8, length, np.inf)
+
+    def without(self, column: np.ndarray) -> _Left:
+        """What is left with one more direction."""
+        new = self.orthogonal(column)
+        return _Left(self.rest - (self.rest * new).sum(-1, keepdims=True) * new, (*self.basis, new))
+
+
+def _with_families(
+    rows: Sequence[_Rows],
+    left: dict[tuple[int, ...], list[_Left]],
+    fixed: Sequence[Direction],
+    size: int,
+    tolerance: float,
+    known: Sequence[Family],
+) -> Support | None:
+    """A set of `size` directions that holds one family member, None where no set explains the gradient."""
+    promising: list[tuple[float, int, Family, tuple[int, ...], float]] = []
+    for order, family in enumerate(known):
+        width = len(family.make(family.grid[0]))
+        bases = [chosen for chosen in left if len(chosen) == size - width]
+        members = [[np.stack([one.column(d) for d in family.make(a)]) for a in family.grid] for one in rows]
+        for chosen in bases:
+            before = np.sqrt(sum((part.rest**2).sum() for part in left[chosen]))
+            after = np.sqrt(sum(_squares(part, columns) for part, columns in zip(left[chosen], members, strict=True)))
+            ratio = after / before
+            for i in _local_minima(ratio):
+                if ratio[i] < SCREEN:
+                    promising.append((float(ratio[i]), order, family, chosen, family.grid[i]))
+    promising.sort(key=lambda one: one[0])
+    found = []
+    for _, order, family, chosen, start in promising[:REFINED]:
+        number = start if family.whole else _refined(rows, left[chosen], family, start)
+        share = _share(rows, left[chosen], family, number)
+        if share <= tolerance and all(abs(number - limit) > LIMIT for limit in family.limits):
+            found.append((order, family, chosen, number, share))
+    if not found:
+        return None
+    _, family, chosen, number, share = min(found, key=lambda one: one[0])
+    number = shortest(number, lambda value: _share(rows, left[chosen], family, value), tolerance, share, inverse=True)
+    share = _share(rows, left[chosen], family, number)
+    return Support((*(fixed[i] for i in chosen), *family.make(number)), True, share, {family.name: number})
+
+
+def _squares(part: _Left, members: Sequence[np.ndarray]) -> np.ndarray:
+    """[members] squares that are left of the rows with each member of a family."""
+    stacked = np.stack(members)  # [members, width, n, V]
+    rest, basis = np.broadcast_to(part.rest, stacked.shape[:1] + part.rest.shape), list(part.basis)
+    for column in stacked.swapaxes(0, 1):
+        for known in basis:
+            column = column - (column * known).sum(-1, keepdims=True) * known
+        length = np.sqrt((column**2).sum(-1, keepdims=True))
+        new = column / np.where(length > 1e-6, length, np.inf)
+        rest = rest - (rest * new).sum(-1, keepdims=True) * new
+        basis.append(new)
+    return (rest**2).sum((-1, -2))
+
+
+def _local_minima(values: np.ndarray) -> Iterator[int]:
+    padded = np.concatenate([[np.inf], values, [np.inf]])
+    yield from np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] <= padded[2:])).tolist()
+
+
+def _rests(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, number: float) -> np.ndarray:
+    """What is left of all rows with one member, flat."""
+    left = []
+    for one, part in zip(rows, parts, strict=True):
+        for direction in family.make(number):
+            part = part.without(one.column(direction))
+        left.append(part.rest.ravel())
+    return np.concatenate(left)
+
+
+def _share(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, number: float) -> float:
+    return float(np.abs(_rests(rows, parts, family, number)).max())
+
+
+def _refined(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, start: float) -> float:
+    """The number that leaves least: bracketed by its neighbours on the grid, then Gauss-Newton to rounding."""
+    grid = list(family.grid)
+    place = grid.index(start)
+    low = grid[place - 1] if place else max(start - 0.5 * abs(grid[1] - grid[0]), family.low)
+    high = grid[place + 1] if place + 1 < len(grid) else min(start + (start - grid[place - 1]), family.high)
+
+    def squares(number: float) -> float:
+        return float((_rests(rows, parts, family, number) ** 2).sum())
+
+    number = float(minimize_scalar(squares, bounds=(low, high), method="bounded", options={"xatol": 1e-7}).x)
+    margin = 2e-5 * max(abs(number), 0.1)  # polishing looks to both sides
+    if not family.low + margin < number < family.high - margin:
+        return number
+    return polished(lambda value: _rests(rows, parts, family, value), number, (family.low, family.high))
