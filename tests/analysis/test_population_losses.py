@@ -202,3 +202,24 @@ def test_preference_losses_are_refused():
     paired = qt.Variant("pairs-only", "pairs", qt.losses.sft, "preference")
     with pytest.raises(qt.QTargetError, match="compares whole sequences"):
         qt.fixed_points(paired, Q_STAR)
+
+
+@pytest.mark.slow
+def test_a_teacher_behind_a_jump_of_the_gradient_is_an_anchor():
+    """|p - teacher| has no zero of its gradient: p is held where the sign changes."""
+
+    def total_variation(logits, labels, teacher_logits):
+        return 0.5 * (logits.softmax(-1) - teacher_logits.softmax(-1)).abs().sum(-1)
+
+    found = qt.fixed_points(total_variation, Q_STAR, 3, **CONTEXT)
+    assert (found.verdict, len(found.stable)) == ("anchored", 1)
+    assert torch.allclose(found.learned, CONTEXT["teacher_logits"].softmax(-1), atol=3e-3)
+    assert math.isnan(found.points[0].residual)
+    assert any("jumps" in note for note in found.notes)
+
+
+def test_a_narrow_continuum_is_told_from_a_point():
+    def cold(logits, labels):
+        return functional.cross_entropy(logits / (0.04 * logits.norm(dim=-1, keepdim=True)), labels, reduction="none")
+
+    assert [point.kind for point in qt.fixed_points(cold, Q_STAR, 4).points] == ["continuum"]

@@ -28,7 +28,7 @@ FACES_UP_TO = 4
 VERTICES_UP_TO = 8
 """Vocabulary up to which every vertex is looked at; above it, what the flow finds."""
 
-NUDGE = 0.3
+NUDGES = (0.3, 3.0)
 """Nats along a direction in which nothing changes, to see whether points lie on a continuum."""
 
 
@@ -150,17 +150,18 @@ class Solver:
         """Whether a root is found again a good way along a direction in which the Jacobian is zero."""
         _, sizes, directions = np.linalg.svd(jacobian)
         flat = directions[sizes <= DECISIVE[self.population.dtype] * max(sizes[0], 1e-3)]
-        return any(self._rests_along(places, x, sign * direction) for direction in flat[::-1] for sign in (1, -1))
+        steps = [sign * nudge * direction for nudge in NUDGES for direction in flat[::-1] for sign in (1, -1)]
+        return any(self._rests_along(places, x, step) for step in steps)
 
-    def _rests_along(self, places: _Places, x: np.ndarray, direction: np.ndarray) -> bool:
-        """Whether a root with another p is found a little way along a direction."""
+    def _rests_along(self, places: _Places, x: np.ndarray, step: np.ndarray) -> bool:
+        """Whether a root with another p is found about where a step leads."""
         try:
-            other = self._root(places, x + NUDGE * direction)
+            other = self._root(places, x + step)
             off = float(np.abs(self._equations(places, other)).max())
         except LossError:
             return False
         apart = 0.5 * float((places.logits(other).softmax(-1) - places.logits(x).softmax(-1)).abs().sum())
-        near = float(np.linalg.norm(other - x)) < 3 * NUDGE
+        near = float(np.linalg.norm(other - x)) < 3 * float(np.linalg.norm(step))
         return off <= STATIONARY[self.population.dtype] and apart > SAME_POINT and near
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -112,15 +113,14 @@ def anchors_of(point: FixedPoint, population: Population) -> list[str]:
         if name not in setting.context:
             continue
         given = setting.context[name]
-        other = 0.5 * given + torch.linspace(1, -1, setting.vocabulary, dtype=given.dtype)
-        moved = Population(
-            setting.replaced({**setting.context, name: other}), population.shift_invariant, population.dtype, 1.0
-        )
+        tilt = torch.linspace(1, -1, setting.vocabulary, dtype=given.dtype)
+        others = [setting.replaced({**setting.context, name: 0.5 * given + sign * tilt}) for sign in (1, -1)]
         try:
-            (flow, _), (own, _) = moved.field(1)(logits), population.field(1)(logits)
+            own = population.field(1)(logits)[0]
+            moved = [replace(population, setting=other).field(1)(logits)[0] for other in others]
         except LossError:
             continue
-        if float((flow - own)[0, alive].abs().max()) > _MOVED * population.scale:
+        if max(float((flow - own)[0, alive].abs().max()) for flow in moved) > _MOVED * population.scale:
             found.append(name.removesuffix("_logits"))
     return found
 
