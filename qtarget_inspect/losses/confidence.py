@@ -7,7 +7,7 @@ import torch
 
 from qtarget_inspect.core.shapes import Labels, PerToken, Rows
 from qtarget_inspect.losses.probability import beyond_log, p_loss
-from qtarget_inspect.losses.terms import log_other_mass, negative_log_likelihood
+from qtarget_inspect.losses.terms import is_sole, log_other_mass, negative_log_likelihood
 
 
 def focal(logits: Rows, labels: Labels, *, focusing: float = 2.0) -> PerToken:
@@ -33,7 +33,9 @@ def focal(logits: Rows, labels: Labels, *, focusing: float = 2.0) -> PerToken:
     nll = negative_log_likelihood(logits, labels)
     if focusing == 0:
         return nll
-    factor = (focusing * log_other_mass(logits, labels)).exp()
+    sole = is_sole(logits, labels)  # p_y = 1: the factor is 0, and the loss flat
+    factor = (focusing * log_other_mass(torch.where(sole.unsqueeze(-1), 0.0, logits), labels)).exp()
+    factor = torch.where(sole, 0.0, factor)
     return torch.where(torch.isinf(nll), 1.0, factor) * nll  # p_y = 0: the factor is 1, and has no slope
 
 

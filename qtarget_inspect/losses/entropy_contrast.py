@@ -23,5 +23,5 @@ def gem(logits: Rows, labels: Labels, *, beta: float = 0.7) -> PerToken:
         >>> gem(torch.zeros(1, 2), torch.tensor([0]))
         tensor([0.])
     """
-    q = (logits.detach() / beta).softmax(-1)
+    q = (logits.detach().log_softmax(-1) / beta).softmax(-1)
     return negative_log_likelihood(logits, labels) - cross_entropy(q, logits)

@@ -78,6 +78,9 @@ def k3(logits: Rows, labels: Labels, reference_logits: Rows, *, kl_weight: float
     l (u - 1): toward tokens that the reference finds likelier, by any amount, and away from others by at most l. In
     expectation over the model's own tokens that is the gradient of l KL(ref || p), the forward KL.
 
+    Nothing bounds u: a label that the model excludes (p_y = 0, or so small that u overflows) and the reference does not
+    has an infinite loss and an infinite gradient, and inversion refuses such tokens. One that both exclude has u = 1.
+
     Args:
         logits: [N, V] logits.
         labels: [N] the tokens that were sampled.
@@ -85,7 +88,7 @@ def k3(logits: Rows, labels: Labels, reference_logits: Rows, *, kl_weight: float
         kl_weight: l > 0; in `grpo` 0 leaves it out.
 
     Returns:
-        [N] values, >= 0.
+        [N] values, >= 0; infinite where just one of p_y and ref_y is 0.
 
     Examples:
         >>> import torch
@@ -96,7 +99,7 @@ def k3(logits: Rows, labels: Labels, reference_logits: Rows, *, kl_weight: float
     log_reference = label_log_prob(reference_logits.log_softmax(-1), labels)
     impossible = torch.isneginf(log_p) & torch.isneginf(log_reference)  # of ratio 1
     log_ratio = torch.where(impossible, 0.0, log_reference - log_p)
-    return kl_weight * (log_ratio.exp() - log_ratio - 1)
+    return kl_weight * (log_ratio.expm1() - log_ratio.clamp(max=torch.finfo(log_ratio.dtype).max))  # not inf - inf
 
 
 def grpo(
@@ -113,7 +116,8 @@ def grpo(
     """GRPO: PPO's clipped surrogate plus l k3 (arXiv 2402.03300).
 
     Per token it differs from `ppo` by the penalty alone; what else is new, advantages normalised in a group and a mean
-    over each answer's tokens, lies in `advantages` and in the reduction.
+    over each answer's tokens, lies in `advantages` and in the reduction. Both terms can be infinite: the penalty where
+    p_y is 0 and ref_y is not, the surrogate where old_y is 0, p_y is not, and A < 0.
 
     Args:
         logits: [N, V] logits.
@@ -135,4 +139,6 @@ def grpo(
         tensor([-0.9178])
     """
     surrogate = ppo(logits, labels, old_logits, advantages, epsilon=epsilon, epsilon_high=epsilon_high)
+    if kl_weight == 0:
+        return surrogate  # not 0 times a penalty that may be infinite
     return surrogate + k3(logits, labels, reference_logits, kl_weight=kl_weight)

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from qtarget_inspect.core.errors import LossError
 from qtarget_inspect.core.numerics import label_log_prob
 from qtarget_inspect.core.shapes import Ids, Labels, PerToken, Rows
-from qtarget_inspect.losses.terms import negative_log_likelihood
+from qtarget_inspect.losses.terms import log_likelihood, negative_log_likelihood
 
 
 def dpo(
@@ -109,6 +109,9 @@ def orpo(
     SFT on the chosen sequence, with its mean over that sequence as in the paper (common code takes the mean over all
     tokens of the batch, prompt included), and a push away from the rejected one that needs no reference.
 
+    Where the chosen sequence is certain (P = 1), nothing moves. Where the rejected one is, the loss is infinite and
+    inversion refuses its tokens, as it does where both sequences hold a label of probability 0.
+
     Args:
         logits: [N, V] logits.
         labels: [N] labels.
@@ -129,10 +132,14 @@ def orpo(
         tensor([0.6931, 0.6931])
     """
     sequence, chosen, lengths = _pairs(advantages, sequence_ids, "orpo")
-    mean = _sums(-negative_log_likelihood(logits, labels), sequence, lengths) / lengths
-    log_odds = mean - torch.log(-torch.expm1(mean))
+    mean = _sums(log_likelihood(logits, labels), sequence, lengths) / lengths
     likelihood = torch.where(chosen, mean, 0.0).view(-1, 2).sum(-1)
-    preference = torch.zeros_like(likelihood) if odds_weight == 0 else logsigmoid(_margin(log_odds, chosen))
+    if odds_weight == 0:
+        return _spread(-likelihood, sequence, lengths)
+    won = chosen & (mean == 0)  # P = 1: infinite odds, in favour; the loss is flat there
+    other = torch.where(won, 1.0, -torch.expm1(mean))
+    log_odds = torch.where(won, float("inf"), mean - other.log())
+    preference = logsigmoid(_margin(log_odds, chosen))
     return _spread(-likelihood - odds_weight * preference, sequence, lengths)
 
 

@@ -48,7 +48,9 @@ def z_loss(logits: Rows, labels: Labels, *, z_weight: float = 1e-4) -> PerToken:
         >>> z_loss(torch.zeros(1, 2), torch.tensor([0]), z_weight=0.1)
         tensor([0.7412])
     """
-    return negative_log_likelihood(logits, labels) + z_weight * logits.logsumexp(-1).square()
+    largest = logits.detach().amax(-1, keepdim=True)  # large logits would cost digits of the slope
+    log_partition = (logits - largest).logsumexp(-1) + largest.squeeze(-1)
+    return negative_log_likelihood(logits, labels) + z_weight * log_partition.square()
 
 
 def squared_logits(logits: Rows, labels: Labels, *, logit_weight: float = 1e-3) -> PerToken:
@@ -56,6 +58,9 @@ def squared_logits(logits: Rows, labels: Labels, *, logit_weight: float = 1e-3) 
 
     The gradient of the penalty is 2 c z: it sees logits, not probabilities, so it is no pull toward anything, depends
     on the offset of the logits, and moves mass to tokens that the model excludes. Q is signed where logits are large.
+
+    A token masked by a logit of -inf makes the loss and its gradient infinite, and inversion refuses it: take masked
+    entries out of the vocabulary first.
 
     Args:
         logits: [N, V] logits, finite.
@@ -77,7 +82,8 @@ def logit_norm(logits: Rows, labels: Labels, *, temperature: float = 0.04) -> Pe
     """Logit normalisation: L = -log softmax(z / (tau |z|))_y, |z| the Euclidean norm (arXiv 2205.09310).
 
     The loss sees the direction of z alone, so its gradient is orthogonal to z and 1/|z| in size: no pull of p, and not
-    shift invariant. The released code adds 1e-7 to the norm; without it the loss is undefined at z = 0.
+    shift invariant. The released code adds 1e-7 to the norm; without it the loss is undefined at z = 0, as it is where
+    entries are masked by logits of -inf: the direction of z then depends on how they get there.
 
     Args:
         logits: [N, V] logits, finite and not all 0.

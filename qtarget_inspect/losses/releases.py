@@ -107,7 +107,7 @@ def gem_sigmoid(logits: Rows, labels: Labels, *, beta: float = 0.7, scale: float
         tensor([0.9551])
     """
     detached = logits.detach()
-    q = (detached / beta).softmax(-1)
+    q = (detached.log_softmax(-1) / beta).softmax(-1)
     margin = detached - detached.gather(-1, labels.unsqueeze(-1))
     weight = torch.where(q == 0, 0.0, q * (scale * margin).sigmoid())  # -inf less -inf is of no weight
     nll = negative_log_likelihood(logits, labels)

@@ -3,7 +3,7 @@
 import torch
 
 from qtarget_inspect.core.numerics import expectation, label_log_prob, one_hot
-from qtarget_inspect.core.shapes import Labels, PerToken, Rows
+from qtarget_inspect.core.shapes import Labels, Mask, PerToken, Rows
 
 
 def negative_log_likelihood(logits: Rows, labels: Labels) -> PerToken:
@@ -27,11 +27,43 @@ def log_other_mass(logits: Rows, labels: Labels) -> PerToken:
         labels: [...] labels.
 
     Returns:
-        [...] nats, <= 0.
+        [...] nats, <= 0; -inf without a slope where there are no others (`is_sole`).
     """
     centred = logits - logits.detach().amax(-1, keepdim=True)  # large logits would cost digits
     others = torch.where(one_hot(labels, logits) == 1, float("-inf"), centred)
     return others.logsumexp(-1) - centred.logsumexp(-1)
+
+
+def is_sole(logits: Rows, labels: Labels) -> Mask:
+    """Whether all tokens but the label have logits of -inf: p_y is 1, and log(1 - p_y) has no slope.
+
+    Args:
+        logits: [..., V] logits.
+        labels: [...] labels.
+
+    Returns:
+        [...] bool.
+    """
+    return (torch.isneginf(logits) | (one_hot(labels, logits) == 1)).all(-1)
+
+
+def log_likelihood(logits: Rows, labels: Labels) -> PerToken:
+    """log p_y with its digits also where p_y rounds to 1, as log(1 - (1 - p_y)).
+
+    `negative_log_likelihood` is 0 there; that is close enough for a loss, not for one that divides by it.
+
+    Args:
+        logits: [..., V] logits.
+        labels: [...] labels.
+
+    Returns:
+        [...] nats, <= 0.
+    """
+    sole = is_sole(logits, labels)
+    log_rest = log_other_mass(torch.where(sole.unsqueeze(-1), 0.0, logits), labels)
+    likely = (log_rest < -1) & ~sole
+    rest = torch.where(likely, log_rest, -1.0).exp()  # what is not used must have a finite slope too
+    return torch.where(likely, torch.log1p(-rest), -negative_log_likelihood(logits, labels))
 
 
 def weighted_likelihood(weight: PerToken, nll: PerToken) -> PerToken:

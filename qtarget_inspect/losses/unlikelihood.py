@@ -17,7 +17,7 @@ def unlikelihood(logits: Rows, labels: Labels) -> PerToken:
         labels: [N] labels to avoid.
 
     Returns:
-        [N] nats, >= 0.
+        [N] nats, >= 0; infinite, and refused by inversion, where all other tokens have logits of -inf.
 
     Examples:
         >>> import torch
@@ -51,7 +51,7 @@ def unlikelihood_tokens(
         tensor([1.3863, 1.6740])
     """
     candidates = _earlier_labels(logits, labels, sequence_ids)
-    penalty = torch.where(candidates, _log_one_minus_each(logits), 0.0).sum(-1)
+    penalty = torch.where(candidates, _log_one_minus(candidates, logits), 0.0).sum(-1)
     return negative_log_likelihood(logits, labels) - unlikelihood_weight * penalty
 
 
@@ -67,9 +67,11 @@ def _earlier_labels(logits: Rows, labels: Labels, sequence_ids: Ids) -> torch.Te
     return (counts > 0) & (own == 0)
 
 
-def _log_one_minus_each(logits: Rows) -> Rows:
-    """[N, V] log(1 - p_k), exact also where p_k rounds to 1: only the likeliest token can be that likely."""
+def _log_one_minus(candidates: torch.Tensor, logits: Rows) -> Rows:
+    """[N, V] log(1 - p_k) of candidates, exact also where p_k rounds to 1, which only the likeliest token can."""
     best = logits.argmax(-1)
     likeliest = one_hot(best, logits) == 1
+    needed = (candidates & likeliest).any(-1, keepdim=True)  # elsewhere its slope, which may be infinite, is not asked
+    log_rest = log_other_mass(torch.where(needed, logits, 0.0), best)
     p = torch.where(likeliest, 0.0, logits.softmax(-1))
-    return torch.where(likeliest, log_other_mass(logits, best).unsqueeze(-1), torch.log1p(-p))
+    return torch.where(likeliest, log_rest.unsqueeze(-1), torch.log1p(-p))

@@ -5,7 +5,7 @@ from qtarget_inspect.variants.ranges import NOT_NEGATIVE, POSITIVE, SHARE_BELOW_
 from qtarget_inspect.variants.sources import BEYOND
 from qtarget_inspect.variants.variant import Variant
 from qtarget_inspect.vocabulary import directions, policy_laws
-from qtarget_inspect.vocabulary.formula import Law
+from qtarget_inspect.vocabulary.formula import Law, constant
 from qtarget_inspect.vocabulary.pulls import Pulls
 
 
@@ -14,6 +14,8 @@ def _label_pull(weight: Law) -> Pulls:
 
 
 def _k3_trust(kl_weight: float) -> Law:
+    if kl_weight == 0:
+        return constant(0.0)  # not 0 times a ratio that may be infinite
     return kl_weight * (policy_laws.ratio_of("reference_logits") - 1)
 
 

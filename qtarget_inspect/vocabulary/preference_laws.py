@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from qtarget_inspect.core.errors import LossError
 from qtarget_inspect.core.state import State, sequence_mean
@@ -69,13 +70,19 @@ def orpo_pull(odds_weight: float) -> Law:
     """
 
     def value(state: State) -> Tensor:
-        sign, mean = _signs(state), _mean(state, state.log_p_label)
-        chosen = (sign > 0).to(mean.dtype)
+        sign = _signs(state)
+        chosen = (sign > 0).to(sign.dtype)
         if odds_weight == 0:
             return chosen / _lengths(state)
-        other = -torch.expm1(mean)  # 1 - P
-        difference = over_pair(state, sign * (mean - other.log()))
-        return (chosen + sign * odds_weight * torch.sigmoid(-difference) / other) / _lengths(state)
+        near_one = torch.log1p(-state.one_minus_p_label)
+        mean = _mean(state, near_one.where(state.p_label > 0.5, state.log_p_label))
+        log_other = (-torch.expm1(mean)).log()  # log(1 - P)
+        log_odds = mean - log_other
+        log_lost = logsigmoid(-over_pair(state, sign * log_odds))
+        rejected_odds = over_pair(state, log_odds.exp().where(sign < 0, 0.0))
+        won = (sign > 0) & (mean == 0)  # P = 1, and the limit of sigmoid(-O) / (1 - P) there
+        slope = rejected_odds.where(won, (log_lost - log_other).exp())
+        return (chosen + sign * odds_weight * slope) / _lengths(state)
 
     w = rounded(odds_weight, DIGITS)
     latex = rf"(\mathbf{{1}}_w \pm {w}\,\sigma(-O)/(1-P))/n"

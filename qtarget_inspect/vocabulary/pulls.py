@@ -24,6 +24,8 @@ PullGauge = Literal["unit", "normalized"]
 
 _NEUTRAL = 1e-9  # a total pull this near to 1 leaves the model no share
 
+_STEEP = 30.0  # a pull to the label this strong makes its entry of Q the difference of two large numbers
+
 
 @dataclass(frozen=True)
 class Pull:
@@ -245,12 +247,12 @@ class Pulls:
         extra = [d for d in self.directions.values() if d.kind != "toward"]
         tilts = [(weights[d.name].unsqueeze(-1), d.gradient(state)) for d in extra]
         q.mul_(remaining)
+        if LABEL in weights:
+            elsewhere = total_pull({n: d for n, d in self.directions.items() if n != LABEL}, weights)
+            _add_label(q, weights[LABEL].unsqueeze(-1), elsewhere.unsqueeze(-1), state)
         for name, direction in self.directions.items():
-            weight = weights[name].unsqueeze(-1)
-            if name == LABEL:
-                q.scatter_add_(-1, state.labels.unsqueeze(-1), weight)
-            elif direction.kind == "toward":
-                q.addcmul_(weight, direction.values(state))
+            if name != LABEL and direction.kind == "toward":
+                q.addcmul_(weights[name].unsqueeze(-1), direction.values(state))
         for weight, gradient in tilts:
             q.addcmul_(weight, gradient, value=-1)
         if out is not None and out is not q:
@@ -290,6 +292,20 @@ class _DetachedLoss:
 
 
 _UNDEFINED = Law("undefined", r"\text{undefined}", lambda s: torch.full_like(s.p_label, torch.nan))
+
+
+def _add_label(q: Tensor, weight: Tensor, elsewhere: Tensor, state: State) -> None:
+    """Add the label's pull a to the rows (1 - S) p: (1 - S) p_y + a at the label, exact also at p_y -> 1.
+
+    There a strong pull makes it the difference of two large numbers; with the pull elsewhere, S - a, it is
+    (1 - (S - a)) p_y + a (1 - p_y), which has none.
+    """
+    index = state.labels.unsqueeze(-1)
+    if not bool((weight.abs() > _STEEP).any()):
+        q.scatter_add_(-1, index, weight)
+        return
+    rest = state.one_minus_p_label.unsqueeze(-1)
+    q.scatter_(-1, index, (1 - elsewhere) * (1 - rest) + weight * rest)
 
 
 def _pull(term: Any) -> Pull:
