@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from qtarget_inspect.analysis.decomposition import FLAG_DEPENDENT, Decomposition, Gauge, decompose
+from qtarget_inspect.analysis.explanation import explains
 from qtarget_inspect.analysis.precision import working_dtype
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.checks import is_whole
@@ -59,6 +60,10 @@ def compare(
     `baseline`, each row also holds its difference to that loss, averaged and resampled over the tokens on which both
     are defined. Each loss is taken in the gauge of its own row: set `gauge` to compare gammas within one.
 
+    A loss without declared pulls is fitted. Where the fit leaves more than 1e-4 of the largest gradient
+    (`unexplained`), its label pull means nothing: gamma and the residual are NaN, gamma_defined is 0, and the loss is
+    shown in the unit gauge, whose Q needs no pulls. Asked for the normalized gauge, all numbers of its Q are NaN.
+
     Args:
         losses: a list of losses as `invert` takes them.
         batch: the tokens.
@@ -74,12 +79,12 @@ def compare(
         A row a loss. Columns: loss, gauge, tokens, resampled (what), units (how many); gamma (mean), gamma_low,
         gamma_high (interval), gamma_q05, gamma_median, gamma_q95; total_variation, kl_to_model (KL(Q‖p), nats),
         residual_entropy (nats), negative_mass, each a mean with _low and _high. gamma_defined, kl_defined and
-        residual_defined are the shares of tokens that the means are over: gamma is undefined where the gauge is, or
-        where the pulls are not unique; KL of a signed Q and the entropy of a residual that is absent or no distribution
-        are undefined. signed is the share with negative mass, of the tokens where Q is defined; mass_error the largest
-        |sum Q - 1|; unexplained the largest entry of Q that the pulls leave over; method and reduction tell what
-        inversion did. With a baseline also its name, and for each mean NAME the columns NAME_diff, NAME_diff_low,
-        NAME_diff_high.
+        residual_defined are the shares of tokens that the means are over: gamma is undefined where the gauge is, where
+        the pulls are not unique, or where they do not explain the gradient; KL of a signed Q and the entropy of a
+        residual that is absent or no distribution are undefined. signed is the share with negative mass, of the tokens
+        where Q is defined; mass_error the largest |sum Q - 1|; unexplained the largest entry of Q that the pulls leave
+        over; method and reduction tell what inversion did. With a baseline also its name, and for each mean NAME the
+        columns NAME_diff, NAME_diff_low, NAME_diff_high.
 
     Raises:
         QTargetError: an argument is none of the above.
@@ -93,6 +98,9 @@ def compare(
         >>> table = compare(["sft", "dft"], qt.probe_batch(64), resamples=100, baseline="sft")
         >>> table[["loss", "gamma", "gamma_diff"]].round(2).values.tolist()
         [['sft', 1.0, 0.0], ['dft', 0.5, -0.5]]
+        >>> table = compare(["logit-norm"], qt.probe_batch(64), resamples=100)  # a loss that is no pulls at all
+        >>> table[["gamma", "gamma_defined"]].values.tolist()
+        [[nan, 0.0]]
     """
     _check_arguments(losses, batch, resample, resamples, confidence, seed)
     base = None if baseline is None else _position(baseline, losses)
@@ -101,7 +109,7 @@ def compare(
     rows, values = [], []
     for loss in losses:
         target = invert(loss, batch, dtype=dtype)
-        reading = decompose(target, gauge=gauge)
+        reading = _read(target, gauge)
         values.append(per_token_values(reading, _working_dtype(loss, target)))
         rows.append({
             "loss": target.loss,
@@ -126,8 +134,9 @@ def compare(
 def per_token_values(reading: Decomposition, dtype: torch.dtype | None = None) -> dict[str, np.ndarray]:
     """Numbers of every token under one reading.
 
-    Where the pulls are not unique (on some tokens, not on all), gamma and what follows from it are undetermined; in the
-    normalized gauge Q is too, since its scale is the total pull.
+    Where the pulls are not unique (on some tokens, not on all), or on all tokens where they do not explain the
+    gradient, gamma and what follows from it are undetermined; in the normalized gauge Q is too, since its scale is the
+    total pull.
 
     Args:
         reading: a decomposition.
@@ -137,7 +146,7 @@ def per_token_values(reading: Decomposition, dtype: torch.dtype | None = None) -
         name -> [N]: gamma, mass, negative_mass, signed (1 where there is negative mass beyond rounding, else 0),
         total_variation (between Q and p), kl_to_model (KL(Q‖p), NaN where Q is no distribution, inf where it gives mass
         to what the model rules out), residual_entropy (NaN where the residual is absent or no distribution), q_label,
-        p_label; nats, NaN where the gauge is undefined or the pulls are not unique.
+        p_label; nats, NaN where the gauge is undefined, or the pulls are not unique or explain nothing.
     """
     batch, parts = reading.target.batch, []
     size = rows_per_chunk(batch.vocabulary, reading.q.dtype, reading.q.device)
@@ -152,6 +161,14 @@ def per_token_values(reading: Decomposition, dtype: torch.dtype | None = None) -
         if name != "p_label":
             values[name] = values[name].masked_fill(undetermined, torch.nan)
     return {name: value.to(torch.float64).cpu().numpy() for name, value in values.items()}
+
+
+def _read(target: InducedTarget, gauge: Gauge) -> Decomposition:
+    """The attractor reading; in the unit gauge where the natural one would rest on pulls that explain nothing."""
+    reading = decompose(target, gauge=gauge)
+    if gauge == "natural" and reading.gauge != "unit" and not explains(reading):
+        return decompose(target, gauge="unit")
+    return reading
 
 
 def _values_of_rows(q: Tensor, residual: Tensor, free: Tensor, state: State, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -185,7 +202,9 @@ def _is_distribution(rows: Tensor, allowed: Tensor) -> Tensor:
 
 
 def _undetermined(reading: Decomposition) -> Tensor:
-    """[N] tokens whose gamma is one of many, unless that is so on every token: then nothing better is known."""
+    """[N] tokens whose gamma is one of many, unless that is so on every token; all of them without an explanation."""
+    if not explains(reading):
+        return torch.ones_like(reading.gamma, dtype=torch.bool)
     dependent = reading.flags.get(FLAG_DEPENDENT)
     free_of_pulls = reading.reading != "attractor" and reading.gauge == "unit"
     if dependent is None or free_of_pulls or bool(dependent.all()):

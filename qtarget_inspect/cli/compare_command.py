@@ -32,6 +32,8 @@ def compare(
 
     Means over tokens with 95 % bootstrap intervals: the label trust gamma and its spread, how far Q lies from
     the model (total variation; KL(Q||p) in nats), the entropy of the residual (nats), the negative mass of Q.
+
+    gamma is undefined for a loss that no known pulls explain.
     """
     wanted = chosen_format(format, out)
 
@@ -53,5 +55,8 @@ def compare(
     first = frame.iloc[0]
     means = f"Means of {first['tokens']} tokens [95 % bootstrap intervals over {first['resampled']}]: {where}."
     say("\n" + fill(means, WIDTH, break_on_hyphens=False))
+    unknown = frame.loc[(frame["gauge"] == "unit") & (frame["gamma_defined"] == 0), "loss"].tolist()
+    if unknown:
+        say(fill(f"gamma is undefined where no known pulls explain the loss: {', '.join(unknown)}.", WIDTH))
     if bool((frame["kl_defined"] < 1).any()):
         say("KL(Q‖p) and the entropy are means over the tokens where they are defined: where nothing is negative.")

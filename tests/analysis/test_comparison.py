@@ -38,6 +38,59 @@ def test_what_is_undefined_says_so(batch):
     assert table.loc["asft(kl_weight=0.05)", "gauge"] == "normalized"
 
 
+def half_squared(logits, labels):
+    """No pull explains it: its gradient is in the logits."""
+    return qt.losses.sft(logits, labels) + 0.5 * logits.square().sum(-1)
+
+
+@pytest.mark.parametrize("loss", ["logit-norm", "squared-logits", "unlikelihood-tokens", half_squared])
+def test_gamma_of_a_fit_that_explains_nothing_is_no_number(batch, loss):
+    states = batch.with_logits(batch.logits, sequence_ids=torch.arange(len(batch)) // 4)
+    table = qt.compare(["dft", loss], states, resamples=20, baseline="dft")
+    known, unknown = table.iloc[0], table.iloc[1]
+    assert known["gamma_defined"] == 1
+    assert unknown["unexplained"] > 1e-2
+    assert unknown["gauge"] == "unit"
+    assert unknown["gamma_defined"] == unknown["residual_defined"] == 0
+    parts = [f"{name}{end}" for name in ("gamma", "residual_entropy") for end in ("", "_low", "_high", "_diff")]
+    assert table.loc[1, [*parts, "gamma_q05", "gamma_median", "gamma_q95"]].isna().all()
+    target = qt.invert(loss, states)
+    assert unknown["total_variation"] == pytest.approx(float(0.5 * target.g.abs().sum(-1).mean()))
+    assert unknown["negative_mass"] == pytest.approx(float((-target.q).clamp(min=0).sum(-1).mean()))
+
+
+def test_without_pulls_the_normalized_gauge_has_no_numbers_at_all(batch):
+    row = qt.compare(["logit-norm"], batch, resamples=20, gauge="normalized").iloc[0]
+    assert row[["gamma", "total_variation", "kl_to_model", "residual_entropy", "negative_mass"]].isna().all()
+    assert row["gamma_defined"] == row["kl_defined"] == 0
+
+
+def test_a_gauge_that_rests_on_a_poor_fit_is_not_taken(batch):
+    """Pulls to the label and the uniform, S = 1.5, and beside them a little that no direction explains."""
+
+    def mostly_pulls(logits, labels):
+        log_p = logits.log_softmax(-1)
+        pulls = -log_p.gather(-1, labels[:, None]).squeeze(-1) - 0.5 * log_p.mean(-1)
+        return 1e-4 * (pulls + 1e-2 * logits.cos().mean(-1) * 40)
+
+    target = qt.invert(mostly_pulls, batch)
+    fitted = qt.decompose(target, gauge="natural")
+    assert fitted.gauge == "normalized"
+    row = qt.compare([mostly_pulls], batch, resamples=20).iloc[0]
+    assert row["gauge"] == "unit"
+    assert math.isnan(row["gamma"])
+    assert row["total_variation"] == pytest.approx(float(0.5 * target.g.abs().sum(-1).mean()))
+
+
+def test_a_fit_that_explains_its_loss_keeps_its_gamma(batch):
+    def smoothed(logits, labels):
+        return qt.losses.label_smoothing(logits, labels, label_smoothing=0.2)
+
+    row = qt.compare([smoothed], batch, resamples=20).iloc[0]
+    assert row["gamma"] == pytest.approx(0.8)
+    assert row["gamma_defined"] > 0.8  # on some probes the reference is the model: there the fit is not unique
+
+
 def test_intervals_hold_the_mean_and_are_wider_over_sequences(batch):
     p_label = torch.exp(-qt.losses.sft(batch.logits, batch.labels))
     clustered = batch.with_logits(batch.logits, sequence_ids=(p_label * 8).long())  # tokens of a sequence are alike

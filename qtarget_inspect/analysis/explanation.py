@@ -1,0 +1,31 @@
+"""Explanation: when a reading accounts for a loss, and its numbers mean something."""
+
+from __future__ import annotations
+
+from qtarget_inspect.analysis.decomposition import Decomposition
+
+EXPLAINED = 1e-4
+"""Share of the largest gradient that a reading may leave and still count as an explanation."""
+
+
+def explains(reading: Decomposition) -> bool:
+    """Whether a reading leaves no more than 1e-4 of the largest gradient.
+
+        max_{t,k} |Q_tk - Q_reading,tk|  <=  1e-4 max_{t,k} |g_tk|
+
+    Where it does not, its gamma and its pulls are numbers of a fit that does not fit, and mean nothing.
+
+    Args:
+        reading: a decomposition, usually in the attractor reading.
+
+    Returns:
+        True or False; False where what is left is NaN.
+
+    Examples:
+        >>> import qtarget_inspect as qt
+        >>> batch = qt.probe_batch(64)
+        >>> [explains(qt.decompose(qt.invert(loss, batch))) for loss in ("dft", "logit-norm")]
+        [True, False]
+    """
+    largest = float(reading.target.g.abs().max())
+    return float(reading.unexplained.max()) <= EXPLAINED * max(largest, 1e-12)
