@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,10 @@ from qtarget_inspect.analysis.decomposition import (
     Decomposition,
     decompose,
 )
+from qtarget_inspect.analysis.identification import Identification, identify
+from qtarget_inspect.analysis.identification.holding import largest_error
+from qtarget_inspect.analysis.loss_audit import LossAudit, audit_loss
+from qtarget_inspect.analysis.population.summary import Learned, learned_by
 from qtarget_inspect.analysis.precision import working_dtype
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import QTargetError
@@ -30,10 +35,14 @@ from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.inspection_text import describe, explains, unique_tokens
 from qtarget_inspect.variants import Variant, resolve
+from qtarget_inspect.vocabulary import directions
+from qtarget_inspect.vocabulary.pulls import LABEL
 
 P_LABEL_EDGES = (0.0, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0)
 """Bins of p_y in which gamma is shown."""
 
+
+Part = TypeVar("Part")
 
 WIDTH = 120
 """Columns of the plain text."""
@@ -41,7 +50,7 @@ WIDTH = 120
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Inspection:
-    """What a loss teaches on some tokens: one row, its curve over p_y, its flags and warnings.
+    """What a loss teaches: its row, found by calling it; its numbers on some tokens; what a population learns.
 
     Args:
         name: the loss.
@@ -49,6 +58,12 @@ class Inspection:
         reading: the decomposition that is shown: the loss's natural gauge and the attractor reading; the unit gauge and
             the label-free reading where the known attractors do not explain the gradient.
         pulls: the attractor reading, whether it explains the gradient or not.
+        identification: the loss as a black box: laws of its pulls, nearest registered losses; None where the loss can
+            be run neither on made-up states nor on these.
+        learned: what labels drawn from a q* make of it; None where there is no view at one context, and why is in
+            `unsaid`.
+        audit: how it behaves as code; None where it could not be tried.
+        unsaid: part -> why it is missing.
         states: what it was inspected on, in words.
         dtype: the type that the loss computes in, float32 where it casts inside.
         warnings: what to know before trusting the numbers.
@@ -58,6 +73,10 @@ class Inspection:
     target: InducedTarget
     reading: Decomposition
     pulls: Decomposition
+    identification: Identification | None
+    learned: Learned | None
+    audit: LossAudit | None
+    unsaid: Mapping[str, str]
     states: str
     dtype: torch.dtype
     warnings: tuple[str, ...]
@@ -97,9 +116,10 @@ class Inspection:
         return unique_tokens(self.pulls).cpu().numpy()
 
     def headline(self) -> str:
-        """Gauge, reading, and how far the pulls explain Q."""
+        """Category as inversion gives it, gauge, reading, and how far the pulls explain Q."""
         share = f"explained to {self.unexplained:.0e}" if self.explained else "NOT explained by the known attractors"
-        return f"{self.reading.gauge} gauge · {self.reading.reading} reading · {share}"
+        parts = [f"{self.reading.gauge} gauge", f"{self.reading.reading} reading", share]
+        return " · ".join([self.identification.category, *parts] if self.identification is not None else parts)
 
     def text(self) -> str:
         """The inspection as aligned plain text."""
@@ -120,6 +140,19 @@ class Inspection:
             f"<div><b>{escape(self.name)}</b> &nbsp; {escape(self.headline())}<table>{rows}</table>{warnings}"
             f"<details><summary>gamma over p_y</summary>{curve}</details></div>"
         )
+
+    def to_latex(self) -> str:
+        """The row as a LaTeX table row: loss, category, gamma, residual and gauge, with the line's end.
+
+        Returns:
+            One line.
+        """
+        found = self.identification
+        category, gamma, residual = ("unknown", r"\text{unknown}", r"\text{unknown}")
+        if found is not None:
+            category, gamma, residual = found.category, found.gamma_law.latex, found.residual.latex
+        name = self.name.replace("_", r"\_")
+        return rf"{name} & {category} & ${gamma}$ & ${residual}$ & {self.reading.gauge} \\"
 
     def table(self) -> pd.DataFrame:
         """gamma over p_y: a row a bin of p_y, with the range and mean of gamma, Q on the label and negative mass.
@@ -149,7 +182,7 @@ class Inspection:
         return pd.DataFrame(rows)
 
     def row(self) -> pd.DataFrame:
-        """The loss as one row: gauge, gamma, pulls, mass, negative mass, reduction, coupling, unexplained.
+        """The loss as one row: category, gauge, gamma, residual, pulls, mass, negative mass, reduction, coupling.
 
         Returns:
             A DataFrame with one row.
@@ -158,8 +191,10 @@ class Inspection:
         return pd.DataFrame([
             {
                 "loss": self.name,
+                "category": self.identification.category if self.identification is not None else "unknown",
                 "gauge": self.reading.gauge,
                 "reading": self.reading.reading,
+                "gamma": self.identification.gamma_law.text if self.identification is not None else "unknown law",
                 "gamma_min": gamma.min() if gamma.size else np.nan,
                 "gamma_max": gamma.max() if gamma.size else np.nan,
                 "residual": facts["residual"],
@@ -167,6 +202,8 @@ class Inspection:
                 "mass_error": float(np.nanmax(np.abs(self.values["mass"] - 1))),
                 "min_q": float(torch.nan_to_num(self.reading.q, nan=torch.inf).min()),
                 "unexplained": self.unexplained,
+                "nearest": facts.get("nearest", ""),
+                "learns": facts.get("learns", ""),
                 "reduction": self.target.reduction.text,
                 "coupled": self.target.coupled,
                 "method": self.target.method,
@@ -187,7 +224,11 @@ def _fill(head: str, text: str) -> str:
 
 
 def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | float = "auto") -> Inspection:
-    """Look at a loss: its gauge, gamma over p_y, residual, mass, flags, and the reduction that was undone.
+    """Look at a loss: its row of the table, gamma over p_y, mass, flags, what a population learns, how it behaves.
+
+    The loss is named as a black box on states made for the purpose (`identify`), whatever batch is given; its numbers
+    are those of the batch. Where it cannot be run on made-up states (it is bound to a vocabulary, or to certain rows),
+    it is named on the batch.
 
     Args:
         loss: any loss that `invert` takes; it is differentiated, also where it is registered with a closed form.
@@ -195,7 +236,8 @@ def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | floa
         reduction: as in `invert`.
 
     Returns:
-        An object that shows itself in a notebook, with `.text()`, `.table()`, `.row()` and `.warnings`.
+        An object that shows itself in a notebook, with `.text()`, `.table()`, `.row()`, `.to_latex()`, `.warnings`, and
+        the parts it is made of: `.target`, `.reading`, `.identification`, `.learned`, `.audit`.
 
     Raises:
         QTargetError: as `invert`.
@@ -209,15 +251,72 @@ def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | floa
         loss      -sg[p_y] log p_y   (label trust, arXiv 2508.05629)
     """
     words = "tokens of your batch" if batch is not None else "probe states"
-    batch = batch if batch is not None else probe_batch()
+    tokens = batch if batch is not None else probe_batch()
     resolved = resolve(loss)
     method: Any = "torch.func" if isinstance(resolved, Variant) else "auto"
-    target = invert(resolved, batch, method=method, reduction=reduction)
-    pulls = decompose(target, gauge="natural")
+    target = invert(resolved, tokens, method=method, reduction=reduction)
+    unsaid: dict[str, str] = {}
+    found = _tried("law", unsaid, lambda: _identified(resolved, tokens, batch is not None, reduction))
+    learned = _tried("learns", unsaid, lambda: learned_by(resolved))
+    audit = _tried("audit", unsaid, lambda: audit_loss(resolved))
+    pulls = _pulls(target, found)
     reading = pulls if explains(pulls) else decompose(target, gauge="unit", reading="label-free")
-    states = f"{len(batch)} {words}, V = {batch.vocabulary}"
-    dtype = working_dtype(resolved, batch)
-    return Inspection(target.loss, target, reading, pulls, states, dtype, _warnings(resolved, target, pulls, batch))
+    states = f"{len(tokens)} {words}, V = {tokens.vocabulary}"
+    dtype = working_dtype(resolved, tokens)
+    warnings = _warnings(resolved, target, pulls, tokens) + _of_the_law(found, target, pulls)
+    return Inspection(target.loss, target, reading, pulls, found, learned, audit, unsaid, states, dtype, warnings)
+
+
+def _tried(part: str, unsaid: dict[str, str], make: Callable[[], Part]) -> Part | None:
+    """A part of the inspection; where it cannot be had, why not goes into `unsaid`."""
+    try:
+        return make()
+    except QTargetError as error:
+        unsaid[part] = str(error).splitlines()[0]
+        return None
+
+
+def _identified(loss: Any, tokens: TokenBatch, own: bool, reduction: str | float) -> Identification:
+    """The loss as a black box: on made-up states, or on the user's tokens where it cannot be run on others."""
+    made_up = reduction if isinstance(reduction, str) else "auto"  # a divisor belongs to the batch it was declared for
+    try:
+        return identify(loss, reduction=made_up)
+    except QTargetError:
+        if not own:
+            raise
+        return identify(loss, tokens, reduction=reduction)
+
+
+def _pulls(target: InducedTarget, found: Identification | None) -> Decomposition:
+    """The attractor reading: declared pulls, or a fit over the directions that were found, or over the known ones."""
+    declared = target.variant is not None and target.variant.pulls is not None
+    if declared or found is None or found.pulls is None:
+        return decompose(target, gauge="natural")
+    needed = dict.fromkeys(found.pulls.requires)
+    if any(getattr(target.batch, name) is None for name in needed):
+        return decompose(target, gauge="natural")
+    chosen = [directions.label(), *(term.direction for term in found.pulls if term.direction.name != LABEL)]
+    fitted = decompose(target, gauge=found.gauge, attractors=chosen)
+    return fitted if explains(fitted) else decompose(target, gauge="natural")
+
+
+def _of_the_law(found: Identification | None, target: InducedTarget, pulls: Decomposition) -> tuple[str, ...]:
+    """Warnings of the identification, and whether its laws hold on the tokens that were inspected."""
+    if found is None or target.variant is not None:
+        return ()
+    said = [warning for warning in found.warnings if "coupled" not in warning and "no known directions" not in warning]
+    if (
+        found.has_law
+        and found.pulls is not None
+        and all(getattr(target.batch, name) is not None for name in found.pulls.requires)
+    ):
+        off = largest_error(found.pulls, target)
+        if off > 100 * rounding(torch.float32 if found.precision != torch.float64 else target.q.dtype):
+            said.append(
+                f"the laws found on probe states are off Q by up to {off:.2g} on these tokens: here the loss does "
+                "something that the probes did not show"
+            )
+    return tuple(said)
 
 
 def _warnings(loss: Any, target: InducedTarget, pulls: Decomposition, batch: TokenBatch) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from qtarget_inspect.analysis.decomposition import (
     Reading,
     decompose,
 )
+from qtarget_inspect.analysis.identification.result import UNKNOWN_LAW
 from qtarget_inspect.tables.notes import pulls_in_words
 from qtarget_inspect.vocabulary.numerals import short_name
 from qtarget_inspect.vocabulary.pulls import LABEL
@@ -23,6 +24,9 @@ from qtarget_inspect.vocabulary.pulls import LABEL
 if TYPE_CHECKING:
     from qtarget_inspect.inspection import Inspection
 
+
+SHOWN = 3
+"""Registered losses of the same gradient that are named."""
 
 EXPLAINED = 1e-4
 """Share of the largest gradient that a fit may leave and still count as an explanation."""
@@ -42,9 +46,14 @@ def describe(seen: Inspection) -> list[tuple[str, str]]:
         facts.append(("loss", f"{seen.variant.formula}   ({seen.variant.category}, {seen.variant.reference})"))
     facts += [("gamma", _gamma(seen)), ("over p_y", _curve(seen)), ("residual", _residual(seen))]
     facts += [("pulls", _pulls(seen)), ("Q", _target(seen)), ("readings", _readings(seen))]
+    facts += [("nearest", text) for text in _nearest(seen)]
+    facts += [("learns", seen.learned.text if seen.learned is not None else f"not told: {seen.unsaid['learns']}")]
     facts += [("reduction", target.reduction.text)]
     facts += [("tokens", f"coupled: {target.coupled}" if target.coupled else "no coupling found")]
+    facts += [("audit", seen.audit.summary if seen.audit is not None else f"not tried: {seen.unsaid['audit']}")]
     facts += [("states", f"{seen.states}; gradient by {target.method}")]
+    if seen.identification is not None:
+        facts.append(("named on", seen.identification.states))
     if seen.dtype != seen.reading.q.dtype:
         facts.append(("precision", "the loss casts to float32 inside: numbers are good to about 1e-7"))
     return facts + [("note", note) for note in target.notes]
@@ -62,11 +71,35 @@ def _gamma(seen: Inspection) -> str:
     text = span(known)
     if not seen.explained:
         return f"{text}   (Q on the label)"
-    if seen.variant is not None and seen.variant.pulls is not None:
-        formula = pulls_in_words(seen.variant.pulls, seen.reading.gauge, seen.pulls.total_pull)[0]
+    formula = _law(seen)
+    if formula is not None:
         text = text if formula == text else f"{formula}   ({text})"
     undetermined = len(seen.values["gamma"]) - known.size
     return text + (f"; undetermined on {_tokens(undetermined)}" if undetermined else "")
+
+
+def _law(seen: Inspection) -> str | None:
+    """gamma as a formula: declared, or found; None where neither is known in the gauge that is shown."""
+    if seen.variant is not None and seen.variant.pulls is not None:
+        return pulls_in_words(seen.variant.pulls, seen.reading.gauge, seen.pulls.total_pull)[0]
+    found = seen.identification
+    if found is None or not _agrees(seen) or found.gamma_law.text == UNKNOWN_LAW:
+        return None
+    return found.gamma_law.text
+
+
+def _agrees(seen: Inspection) -> bool:
+    """Whether the black box was named in the gauge that is shown."""
+    return seen.identification is not None and seen.identification.gauge == seen.reading.gauge
+
+
+def _nearest(seen: Inspection) -> list[str]:
+    """The nearest registered losses, other than the loss itself; none where the loss could not be named."""
+    if seen.identification is None:
+        return [f"not told: {seen.unsaid['law']}"]
+    others = [one for one in seen.identification.nearest if seen.variant is None or one.name != seen.variant.label]
+    exact = [one.text for one in others if one.relation][:SHOWN]
+    return ["; ".join(exact) if exact else others[0].text] if others else []
 
 
 def _curve(seen: Inspection) -> str:
@@ -85,6 +118,9 @@ def _residual(seen: Inspection) -> str:
         return "cannot be told: there are as many directions as dimensions"
     if seen.variant is not None and seen.variant.pulls is not None:
         text = pulls_in_words(seen.variant.pulls, seen.reading.gauge, seen.pulls.total_pull)[1]
+    elif seen.identification is not None and seen.identification.pulls is not None and _agrees(seen):
+        text = seen.identification.residual.text
+        text = "the model itself: nothing but the label is pulled to" if text == "model" else text
     else:
         text = _mixture(seen)
     full = seen.reading.flags.get(FLAG_FULL_TRUST)
@@ -124,6 +160,9 @@ def _pulls(seen: Inspection) -> str:
         parts = seen.variant.pulls.text
     else:
         parts = ", ".join(f"{name} {span(weight)}" for name, weight in _live_pulls(seen).items())
+        found = seen.identification
+        if found is not None and found.pulls is not None and _agrees(seen):
+            parts = found.pulls.text
     return f"{parts or 'none: nothing moves'}   ({seen.pulls.source}; total pull {total})"
 
 

@@ -32,9 +32,12 @@ def test_the_loss_of_the_front_page():
     seen = qt.inspect(root_dft)
     head = seen.text().splitlines()[0]
     assert head.startswith("root_dft")
-    assert "unit gauge · attractor reading" in head
-    assert facts(seen)["gamma"] == "0.0001 to 1"
+    assert "label trust · unit gauge · attractor reading" in head
+    assert facts(seen)["gamma"] == "p_y^0.5   (0.0001 to 1)"
     assert facts(seen)["residual"].startswith("the model itself")
+    assert facts(seen)["nearest"].startswith("beyond-log(alpha=0.5): the same gradient")
+    assert facts(seen)["learns"] == "q*^2 / Z (sharpening): not proper"
+    assert facts(seen)["audit"] == "per token; no coupling; a stop-gradient; shift invariant"
     assert facts(seen)["Q"] == "a distribution everywhere (sum 1, no negative mass)"
     assert facts(seen)["reduction"].startswith("none")
     assert seen.warnings == ()
@@ -98,7 +101,8 @@ def test_a_pull_to_the_teacher_is_found():
 
     seen = qt.inspect(mixture)
     assert facts(seen)["gamma"].startswith("0.8;")
-    assert "teacher" in facts(seen)["residual"]
+    assert facts(seen)["pulls"].startswith("{label: 0.8, teacher: 0.2}")
+    assert facts(seen)["residual"] == "teacher"
 
 
 def test_what_the_known_attractors_do_not_explain_is_said():
@@ -144,7 +148,7 @@ def test_a_small_pull_is_not_lost_in_float32():
 
     seen = qt.inspect(small, qt.probe_batch(dtype=torch.float32))
     assert facts(seen)["residual"].startswith("teacher")
-    assert "teacher 0.00" in facts(seen)["pulls"]
+    assert facts(seen)["pulls"].startswith("{label: 1, teacher: 0.001}")
 
 
 @pytest.mark.parametrize("weight", [1e-7, 1e-3, 1e3])
@@ -188,3 +192,47 @@ def test_on_a_users_batch_with_strange_context():
     with pytest.raises(qt.MissingContextError, match=r"needs teacher_logits \[N, V\], and the batch has none"):
         qt.inspect("kd", lean)
     assert isinstance(qt.inspect("eaft", lean).table(), pd.DataFrame)
+
+
+def test_the_parts_are_there_and_the_row_holds_them():
+    seen = qt.inspect(root_dft)
+    row = seen.row().iloc[0]
+    assert (row["category"], row["gauge"], row["gamma"]) == ("label trust", "unit", "p_y^0.5")
+    assert row["nearest"].startswith("beyond-log(alpha=0.5)")
+    assert row["learns"] == seen.learned.text
+    assert seen.learned.found.verdict == "sharpening"
+    assert seen.to_latex() == r"root\_dft & label trust & $p_y^{0.5}$ & $p$ & unit \\"
+    for part in ("nearest", "learns", "audit"):
+        assert f">{part}<" in seen._repr_html_()
+
+
+def test_a_loss_without_a_view_at_one_context_says_so():
+    seen = qt.inspect("dpo")
+    assert seen.learned is None
+    assert facts(seen)["learns"].startswith("not told: fixed_points: dpo(beta=0.1) compares whole sequences")
+
+
+def test_a_registered_loss_is_not_its_own_neighbour():
+    assert facts(qt.inspect("dft"))["nearest"].startswith("p-loss: the same gradient")
+
+
+def test_a_loss_bound_to_a_vocabulary_is_named_on_the_batch():
+    weights = torch.linspace(0.5, 2.0, 20, dtype=torch.float64)
+
+    def weighted(logits, labels):
+        return F.cross_entropy(logits, labels, weight=weights, reduction="none")
+
+    seen = qt.inspect(weighted, qt.probe_batch(96, 20))
+    assert seen.identification.unknown == ("label",)
+    assert "tokens of your batch" in seen.identification.states
+
+
+def test_what_the_probes_did_not_show_is_told():
+    batch = qt.probe_batch(64, 1200)
+
+    def surprising(logits, labels):  # tokens beyond those that the probes have count twice
+        return torch.where(labels > 1000, 2.0, 1.0).to(logits) * qt.losses.sft(logits, labels)
+
+    assert int((batch.labels > 1000).sum()) > 2
+    seen = qt.inspect(surprising, batch)
+    assert any("something that the probes did not show" in warning for warning in seen.warnings)

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from qtarget_inspect.analysis.population.forms import in_words
 from qtarget_inspect.analysis.population.setting import check_distribution
-from qtarget_inspect.analysis.population.view import FixedPoints, explore
+from qtarget_inspect.analysis.population.summary import Q_STAR, example_models, learned_by
+from qtarget_inspect.analysis.population.view import FixedPoints
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.variants import PAPER_VARIANTS, Variant, variants
 from qtarget_inspect.variants.variant import CATEGORIES
@@ -24,12 +24,6 @@ COLUMNS = (
     "stable_points",
     "note",
 )
-
-Q_STAR = (0.5, 0.3, 0.2)
-"""The labels' distribution where none is given."""
-
-STARTS = 16
-"""Starts a loss: enough to see that there are several ends; `fixed_points` takes more."""
 
 NOT_DEFINED = "not defined"
 
@@ -65,13 +59,7 @@ def properness_table(q_star: Any = None, kind: str = "all", **context: Any) -> p
     if kind not in ("all", "paper", *CATEGORIES):
         raise QTargetError(f"kind must be one of all, paper, {', '.join(CATEGORIES)}, not {kind!r}.")
     probabilities = check_distribution("q_star", Q_STAR if q_star is None else q_star)
-    size = probabilities.numel()
-    rising = torch.arange(2, size + 2, dtype=torch.float64)
-    given = {
-        "reference_logits": rising.log(),
-        "teacher_logits": torch.cat([rising[:1], rising[1:].flip(0)]).log(),
-        **context,
-    }
+    given = {**example_models(probabilities.numel()), **context}
     rows = [_row(variant, probabilities, given) for variant in variants().values() if _is_of(variant, kind)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"p": object, "stable_points": "Int64"})
     frame.attrs = {"kind": kind, "q_star": probabilities.tolist()} | {
@@ -88,9 +76,8 @@ def _is_of(variant: Variant, kind: str) -> bool:
 def _row(variant: Variant, q_star: torch.Tensor, context: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"method": variant.label, "category": variant.category}
     try:
-        found, population = explore(variant, q_star, STARTS, context=context)
-        stable = found.stable
-        learned = in_words(stable[0], population) if stable else "-"
+        learned = learned_by(variant, q_star, context)
+        found = learned.found
     except QTargetError as error:  # one loss without a population view does not take the table with it
         return {**row, "verdict": NOT_DEFINED, "learned": "-", "note": str(error)}
     except Exception as error:  # nor does a plug-in that fails
@@ -99,10 +86,10 @@ def _row(variant: Variant, q_star: torch.Tensor, context: dict[str, Any]) -> dic
     return {
         **row,
         "verdict": found.verdict,
-        "learned": learned,
+        "learned": learned.words,
         "p": found.learned.tolist() if found.learned is not None else None,
         "total_variation": found.total_variation,
-        "stable_points": len(stable),
+        "stable_points": len(found.stable),
         "note": _note(found),
     }
 

@@ -309,6 +309,19 @@ def entropy_of(of: str) -> Quantity:
     return Quantity(f"H({name})", f"H({latex})", lambda s: value(s).log(), lambda s: 4 + 8 / value(s), (of,))
 
 
+def normalized_entropy_of(of: str) -> Quantity:
+    """Entropy of another model over its maximum log V, in [0, 1]."""
+    plain, name, latex = entropy_of(of), *_SYMBOLS[of]
+    return Quantity(
+        f"H({name})/ln V",
+        rf"H({latex})/\ln V",
+        lambda s: plain.log(s) - math.log(math.log(s.batch.vocabulary)),
+        plain.noise,
+        (of,),
+        True,
+    )
+
+
 def token_weight() -> Quantity:
     """`weights`, given from outside."""
     return Quantity(
@@ -318,6 +331,15 @@ def token_weight() -> Quantity:
         lambda s: torch.ones_like(s.context("weights")),
         ("weights",),
     )
+
+
+def vocabulary_size() -> Quantity:
+    """V, for sums over the vocabulary that no mean has made of."""
+
+    def log(state: State) -> Tensor:
+        return torch.full((len(state.batch),), math.log(state.batch.vocabulary), dtype=state.dtype)
+
+    return Quantity("V", "V", log, lambda s: torch.ones_like(s.log_p_label))
 
 
 def vocabulary_share() -> Quantity:

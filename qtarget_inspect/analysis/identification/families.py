@@ -37,13 +37,13 @@ class Family:
     limits: tuple[float, ...] = (0.0, 1.0)
 
 
-POWERS = tuple(float(a) for a in np.geomspace(0.06, 16.0, 33) if abs(a - 1) > 0.02)
+POWERS = tuple(float(a) for a in np.geomspace(0.06, 40.0, 38) if abs(a - 1) > 0.02)
 """Exponents to start from; 0 is the uniform and 1 the model, which are no members of the family."""
 
 SHARES = tuple(float(a) for a in np.linspace(0.04, 0.96, 24))
 """Shares and points on a path to start from."""
 
-TOP = tuple(range(1, 65))
+TOP = tuple(range(1, 129))
 """Every k is tried; a k above the vocabulary is the whole of it."""
 
 

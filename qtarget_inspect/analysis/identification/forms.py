@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from qtarget_inspect.analysis.identification.numbers import digits_of, oddness, shortest
+from qtarget_inspect.analysis.identification.numbers import FEW_DIGITS, digits_of, oddness, shortest
 from qtarget_inspect.analysis.identification.samples import Samples
 from qtarget_inspect.vocabulary.formula import Law, constant
 from qtarget_inspect.vocabulary.quantities import Quantity
@@ -34,7 +34,7 @@ class FoundLaw:
 
 def scaled(law: Law, factor: float) -> Law:
     """A law times a number, written as a quotient where that is shorter: H_20 / 3."""
-    if factor and digits_of(1 / factor) < digits_of(factor):
+    if factor and digits_of(factor) > FEW_DIGITS and digits_of(1 / factor) < digits_of(factor):
         return law / constant(1 / factor)
     return factor * law
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from qtarget_inspect.analysis.identification.forms import FoundLaw, scaled
 from qtarget_inspect.analysis.identification.numbers import shortest
@@ -60,6 +59,8 @@ def preference_law(samples: Samples, context: Sequence[str]) -> FoundLaw | None:
 
 
 def _fit_preference(samples: Samples, preference: Preference) -> FoundLaw | None:
+    from scipy.optimize import least_squares  # heavy, so not at import
+
     fit = samples.fitted
     # sums of a few log-probabilities in an exponent, and 1 - P of a whole sequence where that stands in the formula
     doubt = quantities.sequence_doubt()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from qtarget_inspect.analysis.identification.forms import FoundLaw, constant_law, monomials, scaled
 from qtarget_inspect.analysis.identification.numbers import polished, shortest
@@ -26,6 +25,8 @@ def focal_law(samples: Samples) -> FoundLaw | None:
     Returns:
         The law, None where it does not predict the weight.
     """
+    from scipy.optimize import minimize_scalar  # heavy, so not at import
+
     fit, values = samples.fitted, samples.values
     if not (values[fit] > 0).all():
         return None

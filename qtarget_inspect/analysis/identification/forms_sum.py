@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from qtarget_inspect.analysis.identification.forms import FoundLaw, Number, scaled
 from qtarget_inspect.analysis.identification.numbers import digits_of, polished, shortest
@@ -24,6 +23,9 @@ REFINED = 6
 
 PROMISING = 0.3
 """A curve is refined where it leaves less than this share of the squares that a constant leaves."""
+
+IDLE = 1e-9
+"""A term that nowhere makes more than this share of a sum is none."""
 
 NEAR = 1e-9
 """Curves that leave less at a first look are equally promising, and the order of precedence decides."""
@@ -142,6 +144,8 @@ def _screen(curve: _Curve) -> np.ndarray:
 
 def _settle(curve: _Curve, start: float) -> FoundLaw | None:
     """Refine an exponent, shorten the numbers, and hold the law against all tokens."""
+    from scipy.optimize import minimize_scalar  # heavy, so not at import
+
     fit, use = curve.samples.fitted, curve.samples.use
 
     def squares(exponent: float) -> float:
@@ -285,7 +289,7 @@ def _promising(columns: np.ndarray, y: np.ndarray, one: np.ndarray | None) -> li
         pair = (int(first[i]), int(second[i]))
         matrix = columns[list(pair)].T
         rest = y - matrix @ np.linalg.lstsq(matrix, y, rcond=None)[0]
-        pairs.append((float(np.sqrt((rest @ rest) / whole)), pair))
+        pairs.append((max(float(np.sqrt((rest @ rest) / whole)), NEAR), pair))
     return sorted(pairs)
 
 
@@ -327,7 +331,9 @@ def _fit_sum(samples: Samples, terms: Sequence[_Term], with_constant: bool, weig
         known[i] = shortest(float(solve()[i]), error, 1.0, excess(solve(), fit))
     numbers = solve()
     worst = excess(numbers, samples.use)
-    if worst > 1 or (numbers == 0).any():
+    sizes = [np.abs(number * column[fit]) for number, column in zip(numbers, columns, strict=True)]
+    idle = any(bool((size <= IDLE * sum(sizes)).all()) for size in sizes)
+    if worst > 1 or idle:
         return None
     laws = ([constant(1.0)] if with_constant else []) + [term.law for term in terms]
     law = sum((scaled(one, float(number)) for one, number in zip(laws, numbers, strict=True)), constant(0.0))

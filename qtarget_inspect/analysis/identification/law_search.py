@@ -54,6 +54,11 @@ def find_law(samples: Samples, search: Search) -> FoundLaw | None:
     """
     if not samples.enough:
         return None
+    with np.errstate(all="ignore"):  # what is tried may overflow; what is found is held against every token
+        return _first_of_all(samples, search)
+
+
+def _first_of_all(samples: Samples, search: Search) -> FoundLaw | None:
     return _first(
         lambda: _switched_or_smooth(samples, search),
         lambda: _times_advantage(samples, search),
@@ -65,7 +70,10 @@ def find_law(samples: Samples, search: Search) -> FoundLaw | None:
 def _first(*attempts: Callable[[], FoundLaw | None]) -> FoundLaw | None:
     """What the first attempt that finds something finds."""
     for attempt in attempts:
-        found = attempt()
+        try:
+            found = attempt()
+        except np.linalg.LinAlgError:  # columns that overflowed: this form is none for these values
+            continue
         if found is not None:
             return found
     return None

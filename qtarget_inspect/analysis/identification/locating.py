@@ -66,8 +66,9 @@ def make_locate(box: BlackBox, states: Sequence[State], support: Sequence[Direct
                 low[i], high[i] = t[turn - 1], t[turn]
             if bool((high - low <= RESOLUTION[box.precision]).all()):
                 break
-        if box.precision != torch.float64:  # the loss sees rounded states, among which a quantity may turn a bit apart
-            low, high = low - RESOLUTION[box.precision], high + RESOLUTION[box.precision]
+        # rounding may turn the loss a bit apart from the quantity, where that jumps most of all
+        margin = 10 * RESOLUTION[torch.float64] if box.precision == torch.float64 else RESOLUTION[box.precision]
+        low, high = low - margin, high + margin
         batch = _join([_on_line(*end, torch.tensor([a, b])) for end, a, b in zip(ends, low, high, strict=True)])
         log = quantity.log(State(batch, torch.float64)).reshape(-1, 2)
         return [(float(a), float(b)) for a, b in log.tolist()]

@@ -66,7 +66,7 @@ def digits_of(number: float) -> int:
 
     Examples:
         >>> digits_of(0.05), digits_of(1.312686), digits_of(1 / 3)
-        (1, 7, 14)
+        (1, 7, 13)
     """
     near = (digits for digits in range(1, 14) if abs(float(f"{number:.{digits}g}") - number) <= 1e-13 * abs(number))
     return next(near, 14)

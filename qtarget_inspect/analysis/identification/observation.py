@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qtarget_inspect.analysis.precision import working_dtype
 from qtarget_inspect.core.batch import CONTEXT_NAMES, TokenBatch
-from qtarget_inspect.core.errors import LossError, MissingContextError, QTargetError
+from qtarget_inspect.core.errors import LossError, MissingContextError, QTargetError, RegistryError
 from qtarget_inspect.core.state import State
 from qtarget_inspect.engine.adapter import TokenLoss, adapt
 from qtarget_inspect.engine.inversion import invert
@@ -152,9 +152,40 @@ def observe_probes(box: BlackBox, batches: list[TokenBatch]) -> list[Observation
     except MissingContextError:
         raise
     except QTargetError as error:
-        sizes = ", ".join(str(batch.vocabulary) for batch in batches)
-        raise LossError(
-            f"{box.name} cannot be run on states made for it (vocabularies of {sizes} tokens): {error}\n"
-            "A loss that is bound to one vocabulary or to certain rows can be identified on a batch of yours: "
-            "identify(loss, batch)."
-        ) from error
+        raise LossError(_bound(box.name, batches, error)) from error
+
+
+def black_box_on_probes(loss: Any, states: TokenBatch, reduction: str | float) -> BlackBox:
+    """`black_box` on states that were made for it.
+
+    Args:
+        loss: the loss.
+        states: the states.
+        reduction: as in `invert`.
+
+    Returns:
+        The black box.
+
+    Raises:
+        MissingContextError: it needs context that no state can have.
+        RegistryError: there is no such loss.
+        LossError: the loss cannot be run on them; the message says what to do.
+    """
+    resolved = resolve(loss)
+    try:
+        return black_box(resolved, states, reduction)
+    except (MissingContextError, RegistryError):
+        raise
+    except QTargetError as error:
+        name = resolved.label if isinstance(resolved, Variant) else getattr(resolved, "__name__", "the loss")
+        raise LossError(_bound(name, [states], error)) from error
+
+
+def _bound(name: str, batches: list[TokenBatch], error: QTargetError) -> str:
+    """What to do with a loss that is bound to one vocabulary or to certain rows."""
+    sizes = ", ".join(str(batch.vocabulary) for batch in batches)
+    return (
+        f"{name} cannot be run on states made for it (vocabularies of {sizes} tokens): {error}\n"
+        "A loss that is bound to one vocabulary or to certain rows can be identified on a batch of yours: "
+        "identify(loss, batch)."
+    )

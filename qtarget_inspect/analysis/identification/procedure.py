@@ -13,20 +13,21 @@ from torch import Tensor
 from qtarget_inspect.analysis.identification import category as categories
 from qtarget_inspect.analysis.identification.forms import FoundLaw, constant_law
 from qtarget_inspect.analysis.identification.law_search import Search, find_law
-from qtarget_inspect.analysis.identification.library import library
+from qtarget_inspect.analysis.identification.library import fill_top_k, library
 from qtarget_inspect.analysis.identification.locating import make_locate
 from qtarget_inspect.analysis.identification.neighbours import nearest_variants
 from qtarget_inspect.analysis.identification.observation import (
     BlackBox,
     Observation,
     black_box,
+    black_box_on_probes,
     observe,
     observe_probes,
 )
 from qtarget_inspect.analysis.identification.records import token_table
 from qtarget_inspect.analysis.identification.result import UNKNOWN_LAW, Formula, Identification
 from qtarget_inspect.analysis.identification.samples import Samples, join_samples
-from qtarget_inspect.analysis.identification.states import dense_states, fit_states, held_back_states
+from qtarget_inspect.analysis.identification.states import dense_states, fit_states, held_back_states, wide_states
 from qtarget_inspect.analysis.identification.support import Support, find_support
 from qtarget_inspect.analysis.identification.weights import Weights, weights_over
 from qtarget_inspect.analysis.identification.wording import residual_formula, warnings_of
@@ -98,7 +99,7 @@ def _look(
         batch = batch.to(torch.float64)
         box = black_box(loss, batch, reduction)
         return box, [observe(box, batch)], [torch.arange(len(batch)) % HELD_BACK_SHARE == 1]
-    box = black_box(loss, fit_states(torch.float64)[0], reduction)
+    box = black_box_on_probes(loss, fit_states(torch.float64)[0], reduction)
     fit, back = fit_states(box.precision), held_back_states(box.precision)
     observations = observe_probes(box, [*fit, *back])
     held = [torch.full((len(one),), i >= len(fit)) for i, one in enumerate([*fit, *back])]
@@ -113,14 +114,9 @@ def _name(
     weights = Weights.join([weights_over(one, support.directions) for one in observations])
     targets = [one.target for one in observations if one.target is not None]
     random = any("two calls differ" in note for target in targets for note in target.notes)
+    everything = join_samples([one.state for one in observations], mask, box.eps)
     samples = {
-        direction.name: join_samples(
-            [one.state for one in observations],
-            weights.values[direction.name],
-            weights.sigma[direction.name],
-            mask,
-            box.eps,
-        )
+        direction.name: everything.with_values(weights.values[direction.name], weights.sigma[direction.name])
         for direction in support.directions
     }
     found: dict[str, FoundLaw | None] = {}
@@ -192,6 +188,8 @@ def _laws(
     known = library(box.context, support.directions, support.numbers, largest)
     states = [one.state for one in observations]
     found = {}
+    if samples:
+        fill_top_k(next(iter(samples.values())), box.context)
     for direction in support.directions:
         name = direction.name
         locate = make_locate(box, states, support.directions, name) if ask_again else None
@@ -206,20 +204,21 @@ def _borne_out(
     found: dict[str, FoundLaw | None],
     ask_again: bool,
 ) -> dict[str, FoundLaw | None]:
-    """The laws, if together they predict the gradient of every token and of thousands more; else none is named."""
+    """The laws, if together they predict the gradient of every token, and of thousands and wilder ones besides."""
     laws = [found[direction.name] for direction in support.directions]
     if any(law is None for law in laws):
         return found
     terms = [Pull(d, law.law) for d, law in zip(support.directions, laws, strict=True) if law is not None]
     pulls = Pulls(tuple(terms)) if terms else None
-    dense = observe_probes(box, [dense_states(box.precision)]) if ask_again else []
-    for one in [*observations, *dense]:
+    others = [dense_states(box.precision), wide_states(box.precision)] if ask_again else []
+    usual = 0.0
+    for one in [*observations, *observe_probes(box, others)]:
         weights = pulls.weights(one.state) if pulls else {}
         predicted = pulls.gradient(one.state, weights) if pulls else torch.zeros_like(one.gradient)
-        # a weight of 1e7, as 1 / (1 - P) has it, is known to as many digits as one of 1
-        size = (
-            torch.stack([predicted.abs().amax(-1), *(weight.abs() for weight in weights.values())]).amax(0).clamp(min=1)
-        )
+        # a weight of 1e7, as 1 / (1 - P) has it, is known to as many digits as one of 1; one near 0 to the usual size's
+        pull = torch.stack([torch.zeros_like(predicted[:, 0]), *(weight.abs() for weight in weights.values())]).amax(0)
+        usual = usual or float(pull.median())
+        size = torch.maximum(predicted.abs().amax(-1), pull).clamp(min=usual)
         if bool(((predicted - one.gradient).abs().amax(-1) > PREDICTED[box.precision] * size).any()):
             return dict.fromkeys(found)
     return found

@@ -55,8 +55,9 @@ class Samples:
         )
 
     def with_values(self, values: np.ndarray, sigma: np.ndarray) -> Samples:
-        """The samples of another weight of the same tokens."""
-        return Samples(self.states, values, sigma, self.held, self.eps, self.smallest, self.use, self._logs)
+        """The samples of another weight of the same tokens; those on which it is undetermined do not count."""
+        use = self.use & np.isfinite(sigma) & np.isfinite(values)
+        return Samples(self.states, values, sigma, self.held, self.eps, self.smallest, use, self._logs)
 
     @property
     def fitted(self) -> np.ndarray:
@@ -79,6 +80,10 @@ class Samples:
     def noise(self, quantity: Quantity) -> np.ndarray:
         """[N] rounding of a quantity in units of the machine precision."""
         return self._read(quantity)[1]
+
+    def put(self, quantity: Quantity, log: np.ndarray, noise: np.ndarray) -> None:
+        """Keep a quantity that was read elsewhere, [N] logarithms and [N] rounding."""
+        self._logs[quantity.text] = log, noise
 
     def _read(self, quantity: Quantity) -> tuple[np.ndarray, np.ndarray]:
         if quantity.text not in self._logs:
@@ -106,24 +111,17 @@ class Samples:
         return float(np.nan_to_num(error, nan=np.inf).max()) if error.size else 0.0
 
 
-def join_samples(
-    states: Sequence[State],
-    values: np.ndarray,
-    sigma: np.ndarray,
-    held: np.ndarray,
-    eps: float,
-) -> Samples:
-    """Samples of a weight on the states of several batches.
+def join_samples(states: Sequence[State], held: np.ndarray, eps: float) -> Samples:
+    """Samples on the states of several batches, of no weight yet; `with_values` gives them one.
 
     Args:
         states: the states.
-        values: [N] the weight.
-        sigma: [N] its uncertainty.
         held: [N] which tokens are held back.
         eps: rounding of the loss's arithmetic.
 
     Returns:
-        The samples; tokens on which the weight is undetermined do not count.
+        The samples; what is read of the states is shared by all that are made of them.
     """
     smallest = 1e-300 if eps < 1e-12 else 1e-36
-    return Samples(tuple(states), values, sigma, held, eps, smallest, np.isfinite(sigma) & np.isfinite(values))
+    nothing = np.zeros(len(held))
+    return Samples(tuple(states), nothing, nothing, held, eps, smallest, np.ones(len(held), dtype=bool))

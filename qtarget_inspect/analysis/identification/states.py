@@ -12,17 +12,23 @@ from qtarget_inspect.core.batch import TokenBatch
 
 Spacing = Literal["log-odds", "probability"]
 
-SMALLEST_PROB = {torch.float64: 1e-8, torch.float32: 1e-5}
-"""p_y runs from this to one minus this; float32 holds no 1 - p_y below, to the digits that a law needs."""
+SMALLEST_PROB = 1e-8
+"""p_y runs from here."""
 
-FIT = ((48, 224), (33, 112))
+SMALLEST_DOUBT = {torch.float64: 1e-8, torch.float32: 1e-5}
+"""1 - p_y runs to here: float32 holds no smaller one to the digits that a law needs."""
+
+FIT = ((144, 208), (33, 128))
 """Vocabulary size and number of tokens of the states that laws are fitted to."""
 
 HELD_BACK = ((64, 224), (40, 512))
 """The same of the states that laws have to predict; the last are even in p_y rather than in its log-odds."""
 
 DENSE = (37, 4096)
-"""The same of the states that all laws together have to predict in the end."""
+"""The same of states, even in p_y, that all laws together have to predict in the end."""
+
+WIDE = (1500, 96)
+"""The same of states beyond what laws were fitted to: they have to hold there, too."""
 
 LONGEST_SEQUENCE = 6
 
@@ -72,6 +78,42 @@ def dense_states(precision: torch.dtype, seed: int = 0) -> TokenBatch:
     return probe_states(DENSE[1], DENSE[0], seed=seed + 90, precision=precision, spacing="probability")
 
 
+def wide_states(precision: torch.dtype, seed: int = 0) -> TokenBatch:
+    """States beyond those that laws are fitted to, on which all laws together have to predict the gradient as well.
+
+    A vocabulary of 1500, p_y to 1e-9, 1 - p_y to 1e-9 (1e-6 for float32), other tokens from flat to very peaked, other
+    models from the model itself to far from it, advantages from 0 to large ones, sequences of up to twelve tokens.
+
+    Args:
+        precision: the type that the loss computes in.
+        seed: of the generator.
+
+    Returns:
+        A batch.
+    """
+    vocabulary, tokens = WIDE
+    batch = probe_states(tokens, vocabulary, seed=seed + 70, precision=precision, beyond=True)
+    generator = torch.Generator().manual_seed(seed + 71)
+    place = torch.arange(tokens)
+    distance = torch.tensor([0.0, 1e-3, 1.0, 4.0], dtype=torch.float64)[place % 4].unsqueeze(-1)
+
+    def other_model(label_shift: float) -> Tensor:
+        rows = batch.logits + distance * torch.randn(batch.logits.shape, generator=generator, dtype=torch.float64)
+        shift = torch.where(place % 8 == 3, label_shift, 0.0).to(torch.float64)
+        return rows.scatter_add(-1, batch.labels.unsqueeze(-1), shift.unsqueeze(-1))
+
+    advantages = 3 * torch.randn(tokens, generator=generator, dtype=torch.float64)
+    advantages[::11] *= 1e-3
+    advantages[5] = 0.0
+    return batch.with_logits(
+        batch.logits,
+        reference_logits=other_model(-12.0),
+        teacher_logits=other_model(12.0),
+        old_logits=other_model(-6.0),
+        advantages=advantages,
+    )
+
+
 def probe_states(
     tokens: int,
     vocabulary: int,
@@ -79,6 +121,7 @@ def probe_states(
     seed: int,
     precision: torch.dtype = torch.float64,
     spacing: Spacing = "log-odds",
+    beyond: bool = False,
 ) -> TokenBatch:
     """Tokens on which what a pull's weight may depend on varies independently.
 
@@ -93,6 +136,7 @@ def probe_states(
         seed: of the generator.
         precision: type that the loss computes in; it bounds how near p_y comes to 0 and 1.
         spacing: whether p_y is even in its log-odds or in itself.
+        beyond: whether to go farther than laws are fitted to: p_y nearer to 0 and 1, rows flatter and more peaked.
 
     Returns:
         A batch in float64 with all context.
@@ -105,19 +149,19 @@ def probe_states(
     def between(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(tokens, generator=generator, dtype=torch.float64)
 
-    end = SMALLEST_PROB[precision]
-    reach = -math.log(end) + math.log1p(-end)
+    low, high = (math.log(end) - math.log1p(-end) - 2.3 * beyond for end in (SMALLEST_PROB, SMALLEST_DOUBT[precision]))
     if spacing == "log-odds":
-        log_odds = torch.linspace(-reach, reach, tokens, dtype=torch.float64)
+        log_odds = torch.linspace(low, -high, tokens, dtype=torch.float64)
     else:
         log_odds = torch.linspace(1e-3, 1 - 1e-3, tokens, dtype=torch.float64).logit()
-    log_odds = (log_odds + 0.2 * torch.rand(tokens, generator=generator, dtype=torch.float64)).clamp(-reach, reach)
+    log_odds = (log_odds + 0.2 * torch.rand(tokens, generator=generator, dtype=torch.float64)).clamp(low, -high)
     log_odds = log_odds[torch.randperm(tokens, generator=generator)]
     labels = torch.randint(vocabulary, (tokens,), generator=generator)
-    sequence_ids = _sequences(tokens, generator)
+    sequence_ids = _sequences(tokens, 2 * LONGEST_SEQUENCE if beyond else LONGEST_SEQUENCE, generator)
     kind = sequence_ids % 3  # how another model sees the labels of a sequence: near, shifted as a whole, anywhere
 
-    logits = _with_label_odds(between(0.3, 4.0).unsqueeze(-1) * normal(tokens, vocabulary), labels, log_odds)
+    scale = torch.where(torch.arange(tokens) % 6 == 0, 0.0, between(0.0, 8.0)) if beyond else between(0.3, 4.0)
+    logits = _with_label_odds(scale.unsqueeze(-1) * normal(tokens, vocabulary), labels, log_odds)
     level = logits.logsumexp(-1, keepdim=True)
     logits = logits - level + 0.7 * normal(tokens, 1)  # logsumexp is a quantity of its own (z-loss)
 
@@ -150,9 +194,9 @@ def _with_label_odds(logits: Tensor, labels: Tensor, log_odds: Tensor) -> Tensor
     return logits.scatter(-1, index, (others + log_odds).unsqueeze(-1))
 
 
-def _sequences(tokens: int, generator: torch.Generator) -> Tensor:
-    """[N] ids of sequences of one to six tokens, an even number of them."""
-    lengths = torch.randint(1, LONGEST_SEQUENCE + 1, (tokens,), generator=generator)
+def _sequences(tokens: int, longest: int, generator: torch.Generator) -> Tensor:
+    """[N] ids of sequences of one to so many tokens, an even number of them."""
+    lengths = torch.randint(1, longest + 1, (tokens,), generator=generator)
     ids = torch.repeat_interleave(torch.arange(tokens), lengths)[:tokens]
     count = int(ids[-1]) + 1
     return torch.where(ids == count - 1, count - 2, ids) if count % 2 else ids

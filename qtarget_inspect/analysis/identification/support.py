@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from qtarget_inspect.analysis.identification.families import Family, families, fixed_directions
 from qtarget_inspect.analysis.identification.numbers import polished, shortest
@@ -25,6 +24,12 @@ LARGEST_SUPPORT = 4
 
 REFINED = 8
 """How many of the most promising members of families are refined."""
+
+MASS_ROUNDING = 16
+"""Rounding of a sum of entries, in units of the machine precision and of the root of their number."""
+
+SILENT = 32
+"""A gradient whose largest entry is below this many units of the machine precision is rounding."""
 
 LIMIT = 0.01
 """A member so near to a limit of its family says no more than the tangent there, a tilt: that is tried on its own."""
@@ -68,7 +73,7 @@ def find_support(observations: Sequence[Observation], context: Sequence[str]) ->
     """
     telling = [_telling(one) for one in observations if len(one.batch)]
     telling = [one for one in telling if len(one.batch)]
-    if not telling:
+    if not telling or max(float(one.size.max()) for one in telling) <= SILENT * telling[0].eps:
         return Support((), True, 0.0)
     eps = telling[0].eps
     tolerance = eps * TOLERANCE_IN_EPS[eps < 1e-12]
@@ -120,10 +125,14 @@ class _Rows:
         self.labels = observed.batch.labels.numpy()[:, None]
         size = np.abs(gradient).max(-1, keepdims=True)
         mass = gradient.sum(-1, keepdims=True)
-        self.loses_mass = bool((np.abs(mass) > tolerance * size * 10).any())
+        # an entry p_y - 1 is rounded as a number of size 1: the largest gradients tell what that is here
+        rounding = MASS_ROUNDING * observed.eps * np.sqrt(gradient.shape[-1]) * size.max()
+        self.loses_mass = bool((np.abs(mass) > np.maximum(rounding, 10 * tolerance * size)).any())
         if self.loses_mass:
             gradient = gradient - mass * observed.state.p.numpy()
         self.gradient = self._off_label(gradient / size)  # [n, V]
+        # what cancels in a row leaves rounding of the usual size: by so much more may be left of a small row
+        self.slack = 1 + 8 * observed.eps * np.median(size) / (tolerance * size)  # [n, 1]
 
     def _off_label(self, rows: np.ndarray) -> np.ndarray:
         """Where all directions sum to zero the label's entry follows, and it has lost its digits where p_y -> 1."""
@@ -139,7 +148,7 @@ class _Rows:
 
     def relative(self, rest: np.ndarray) -> float:
         """Largest entry that is left, as a share of its row's gradient."""
-        return float(np.abs(rest).max()) if rest.size else 0.0
+        return float((np.abs(rest) / self.slack).max()) if rest.size else 0.0
 
 
 @dataclass(frozen=True)
@@ -233,11 +242,14 @@ def _rests(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, number
 
 
 def _share(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, number: float) -> float:
-    return float(np.abs(_rests(rows, parts, family, number)).max())
+    slack = np.concatenate([np.broadcast_to(one.slack, one.gradient.shape).ravel() for one in rows])
+    return float((np.abs(_rests(rows, parts, family, number)) / slack).max())
 
 
 def _refined(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, start: float) -> float:
     """The number that leaves least: bracketed by its neighbours on the grid, then Gauss-Newton to rounding."""
+    from scipy.optimize import minimize_scalar  # heavy, so not at import
+
     grid = list(family.grid)
     place = grid.index(start)
     low = grid[place - 1] if place else max(start - 0.5 * abs(grid[1] - grid[0]), family.low)

@@ -69,7 +69,10 @@ def weights_over(observed: Observation, chosen: Sequence[Direction]) -> Weights:
         columns = torch.stack([direction.gradient(observed.state) for direction in spanning], -1)  # [N, V, J]
         solved, spread = _solve(_off_label(columns, observed), _off_label(gradient.unsqueeze(-1), observed))
         sizes = torch.stack([_operands(direction, observed) for direction in spanning], -1)  # [N, V, J]
-        terms = _off_label((sizes * solved.abs().unsqueeze(1)).sum(-1, keepdim=True), observed).amax((1, 2))
+        # a weight of exactly 0 may have been rounded to it, by as much as weights of the usual size are
+        usual = solved.abs().median(0).values
+        pulls = torch.where(solved == 0, usual, solved.abs())
+        terms = _off_label((sizes * pulls.unsqueeze(1)).sum(-1, keepdim=True), observed).amax((1, 2))
         rounding = torch.maximum(rounding, SAFETY * observed.eps * terms)  # what is added up may cancel in g
         for index, direction in enumerate(spanning):
             others = solved.abs().sum(-1) - solved[:, index].abs()  # [N]
