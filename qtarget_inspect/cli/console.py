@@ -116,15 +116,31 @@ def _rich_table(frame: pd.DataFrame, optional: Sequence[str]) -> None:
         left_out.pop()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     kept = frame.drop(columns=left_out).astype(str)
-    words = [max(len(word) for cell in [name, *kept[name]] for word in cell.split() or [""]) for name in kept.columns]
-    roomy = sum(word + 1 for word in words) < console.width  # else words are broken, rather than columns cut off
-    for number, (name, word) in enumerate(zip(kept.columns, words, strict=True)):
-        table.add_column(name, overflow="fold", no_wrap=roomy and number == 0, min_width=word if roomy else None)
+    widths = _widths(kept, console.width)
+    for number, name in enumerate(kept.columns):
+        table.add_column(name, overflow="fold", width=widths[number] if widths else None)
     for row in kept.values.tolist():
         table.add_row(*(_tinted(cell) for cell in row))
     console.print(table)
     if left_out:
         console.print(f"not shown in a window of this width: {', '.join(left_out)}", style="dim", markup=False)
+
+
+def _widths(frame: pd.DataFrame, window: int) -> list[int] | None:
+    """Letters of each column: its longest word; what is left goes to the first, then to the narrowest. None: no room."""
+    # rich itself takes room from columns that need it, and cuts off what does not fit then
+    cells = [[str(name), *frame[name]] for name in frame.columns]
+    widths = [max(len(word) for cell in column for word in cell.split() or [""]) for column in cells]
+    whole = [max(map(len, column)) for column in cells]
+    spare = window - sum(widths) - 2 * (len(widths) - 1)  # two spaces stand between columns
+    if spare < 0:
+        return None
+    for _ in range(spare):
+        folded = [number for number, width in enumerate(widths) if width < whole[number]]
+        if not folded:
+            break
+        widths[min(folded, key=lambda number: (number > 0, widths[number]))] += 1
+    return widths
 
 
 def _comfortable_width(frame: pd.DataFrame) -> int:

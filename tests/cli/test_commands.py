@@ -19,9 +19,10 @@ def test_variants_are_all_registered_ones(run):
     done = run("variants")
     assert done.exit_code == 0
     head, *rows = rows_of(done.stdout)
-    assert head == ["name", "category", "parameters", "needs", "loss", "reference"]
+    assert head == ["name", "source", "category", "parameters", "needs", "loss", "reference"]
     assert [row[0] for row in rows] == list(qt.variants())
-    assert ["iw-sft", "label trust", "maximum=16.0", "reference_logits, sequence_ids"] in [row[:4] for row in rows]
+    assert ["iw-sft", "paper", "label trust", "maximum=16.0", "reference_logits, sequence_ids"] in [r[:5] for r in rows]
+    assert [row[1] for row in rows] == ["paper"] * 16 + ["beyond the paper"] * (len(rows) - 16)
 
 
 def test_variants_as_data(run):

@@ -7,7 +7,10 @@ import sys
 import pandas as pd
 import pytest
 
+import qtarget_inspect as qt
 from qtarget_inspect.cli import console
+from qtarget_inspect.cli.variants_command import variants
+from qtarget_inspect.variants import BEYOND_VARIANTS
 
 COMMAND = [sys.executable, "-c", "from qtarget_inspect.cli.app import main; main()"]
 
@@ -50,6 +53,52 @@ def test_a_narrow_window_does_without_the_optional_columns(terminal, capsys):
     printed = capsys.readouterr().out
     assert "something" not in printed
     assert "not shown in a window of this width: more" in " ".join(re.sub(r"\x1b\[\d*m", "", printed).split())
+
+
+def printed_lines(capsys):
+    return re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+
+
+@pytest.mark.parametrize("width", range(25, 60))
+def test_no_letter_is_cut_off_and_no_word_broken_where_the_words_have_room(terminal, capsys, width):
+    """The longest words are 8, 5 and 8 letters, with two spaces between columns: 25."""
+    frame = pd.DataFrame({
+        "method": ["SFT", "Proximal SFT SFT SFT SFT SFT"],
+        "holds": ["yes", "NO"],
+        "note": ["-", "the residual is the model itself, on all tokens"],
+    })
+    terminal(width)
+    console.print_table(frame)
+    words = sorted(" ".join(printed_lines(capsys)).replace("─", "").split())
+    assert words == sorted(" ".join([*frame.columns, *frame.to_numpy().flatten()]).split())
+
+
+@pytest.fixture
+def mine():
+    """A loss of a user's own in the registry."""
+    qt.register("mine", parameters={"alpha": 0.5})(
+        lambda logits, labels, *, alpha: alpha * qt.losses.sft(logits, labels)
+    )
+    yield
+    qt.unregister("mine")
+
+
+@pytest.mark.usefixtures("mine")
+@pytest.mark.parametrize("width", [80, 110, 120, 200])
+def test_variants_are_shown_in_groups_and_whole(terminal, capsys, width):
+    terminal(width)
+    variants()
+    lines = printed_lines(capsys)
+    titles = [line for line in lines if line.startswith(("The paper", "Beyond the paper: ", "Registered by"))]
+    beyond = [f"Beyond the paper: {category}" for category in dict.fromkeys(v.category for v in BEYOND_VARIANTS)]
+    assert titles == ["The paper's table", *beyond, "Registered by others"]
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    for variant in qt.variants().values():
+        assert variant.name in words
+        assert set((variant.formula or "-").split()) <= set(words)
+    assert ("reference" in words) == (width >= 120)
+    assert words.index("target-sft") < words.index("focal") < words.index("orpo") < words.index("mine")
 
 
 @pytest.mark.parametrize("width", [200, 60, 30, 12])
