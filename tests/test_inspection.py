@@ -228,11 +228,11 @@ def test_a_loss_bound_to_a_vocabulary_is_named_on_the_batch():
 
 
 def test_what_the_probes_did_not_show_is_told():
-    batch = qt.probe_batch(64, 1200)
+    batch = qt.probe_batch(64, 2400)
 
     def surprising(logits, labels):  # tokens beyond those that the probes have count twice
-        return torch.where(labels > 1000, 2.0, 1.0).to(logits) * qt.losses.sft(logits, labels)
+        return torch.where(labels > 1600, 2.0, 1.0).to(logits) * qt.losses.sft(logits, labels)
 
-    assert int((batch.labels > 1000).sum()) > 2
+    assert int((batch.labels > 1600).sum()) > 2
     seen = qt.inspect(surprising, batch)
     assert any("something that the probes did not show" in warning for warning in seen.warnings)

@@ -18,6 +18,8 @@ NUDGE = 1e-11
 SHOVE = 1e-2
 """Relative change that every type sees: a gradient that ignores this too is constant there (a hinge), not cast."""
 
+HALF = (torch.bfloat16, torch.float16)
+
 FEW = 16
 """How many tokens are looked at, about."""
 
@@ -45,17 +47,49 @@ def working_dtype(loss: Any, batch: TokenBatch) -> torch.dtype:
     if batch.logits.dtype != torch.float64:
         return torch.float32
     few = batch.select(_few(batch))
-    changed = [few.with_logits(few.logits * (1 + change)) for change in (NUDGE, SHOVE)]
     try:
-        with torch.random.fork_rng(devices=[]):
-            gradients = []
-            for tokens in (few, *changed):
-                torch.manual_seed(0)
-                gradients.append(invert(loss, tokens, method="autograd", reduction="sum").g)
+        plain, nudged, shoved = (_gradient(loss, few, change) for change in (0.0, NUDGE, SHOVE))
     except QTargetError:  # it cannot be run on a few tokens; nothing is known then
         return torch.float64
-    plain, nudged, shoved = gradients
     return torch.float32 if torch.equal(plain, nudged) and not torch.equal(plain, shoved) else torch.float64
+
+
+def half_precision(loss: Any, batch: TokenBatch) -> torch.dtype | None:
+    """Whether a loss that casts inside casts to half precision, whose rounding of 1e-3 leaves no law to be seen.
+
+    Rounding the logits to the type that the loss casts to anyway leaves every bit of the gradient as it was.
+
+    Args:
+        loss: any loss that `invert` takes.
+        batch: the tokens, float64; a few are looked at.
+
+    Returns:
+        torch.bfloat16 or torch.float16; None where it rounds more finely, or cannot be run on a few tokens.
+
+    Examples:
+        >>> import torch, qtarget_inspect as qt
+        >>> def rounds(logits, labels):
+        ...     return torch.nn.functional.cross_entropy(logits.bfloat16(), labels, reduction="none")
+        >>> half_precision(rounds, qt.probe_batch(32)), half_precision("sft", qt.probe_batch(32))
+        (torch.bfloat16, None)
+    """
+    few = batch.select(_few(batch))
+    try:
+        plain = _gradient(loss, few)
+        same = [torch.equal(plain, _gradient(loss, few, dtype=dtype)) for dtype in HALF]
+    except QTargetError:
+        return None
+    if all(same):
+        return None  # a gradient that no rounding moves is constant there (a hinge), not cast
+    return next((dtype for dtype, unmoved in zip(HALF, same, strict=True) if unmoved), None)
+
+
+def _gradient(loss: Any, few: TokenBatch, change: float = 0.0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """[n, V] gradient with the logits changed by a share, and rounded to a type."""
+    logits = (few.logits * (1 + change)).to(dtype).to(few.logits.dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return invert(loss, few.with_logits(logits), method="autograd", reduction="sum").g
 
 
 def _few(batch: TokenBatch) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qtarget_inspect.analysis.precision import working_dtype
+from qtarget_inspect.analysis.precision import half_precision, working_dtype
 from qtarget_inspect.core.batch import CONTEXT_NAMES, TokenBatch
 from qtarget_inspect.core.errors import LossError, MissingContextError, QTargetError, RegistryError
 from qtarget_inspect.core.state import State
@@ -30,6 +30,7 @@ class BlackBox:
         context: context that it can see.
         precision: the type that it computes in.
         reduction: how it is reduced, as `invert` takes it.
+        half: the half precision that it casts to, None where it does not.
         again: differentiates it on further batches without studying it anew; None where its tokens are coupled.
     """
 
@@ -38,6 +39,7 @@ class BlackBox:
     context: tuple[str, ...]
     precision: torch.dtype
     reduction: str | float = "auto"
+    half: torch.dtype | None = None
     again: Callable[[TokenBatch], Tensor] | None = None
 
     @property
@@ -113,7 +115,9 @@ def black_box(loss: Any, states: TokenBatch, reduction: str | float = "auto") ->
         seen, name = tuple(adapted.context.values()), adapted.name
     context = tuple(one for one in CONTEXT_NAMES if one in seen)
     again = repeated_gradient(resolved, states, reduction=reduction, method=_method(resolved))
-    return BlackBox(resolved, name, context, working_dtype(resolved, states), reduction, again)
+    precision = working_dtype(resolved, states)
+    half = half_precision(resolved, states) if precision != torch.float64 else None
+    return BlackBox(resolved, name, context, precision, reduction, half, again)
 
 
 def observe(box: BlackBox, batch: TokenBatch) -> Observation:

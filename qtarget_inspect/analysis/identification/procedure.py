@@ -114,13 +114,14 @@ def _name(
     weights = Weights.join([weights_over(one, support.directions) for one in observations])
     targets = [one.target for one in observations if one.target is not None]
     random = any("two calls differ" in note for target in targets for note in target.notes)
+    blind = random or box.half is not None  # nothing that a law could be held against
     everything = join_samples([one.state for one in observations], mask, box.eps)
     samples = {
         direction.name: everything.with_values(weights.values[direction.name], weights.sigma[direction.name])
         for direction in support.directions
     }
     found: dict[str, FoundLaw | None] = {}
-    if support.explained and not random:
+    if support.explained and not blind:
         support, weights, samples = _simpler_twin(observations, support, weights, samples)
         found = _laws(box, observations, support, samples, ask_again)
         found = _borne_out(box, observations, support, found, ask_again)
@@ -132,7 +133,7 @@ def _name(
     values = _values(observations, live, found, weights)
     gauge: PullGauge = natural_gauge(known, values, _zero_tolerance(box)) if live else "unit"
     requires = tuple(dict.fromkeys(name for one in found.values() if one is not None for name in one.law.requires))
-    explained = support.explained and not random
+    explained = support.explained and not blind
     category = (
         categories.category_of(known, values, gauge, requires, _steadiness(box)) if explained else categories.UNKNOWN
     )
@@ -149,8 +150,8 @@ def _name(
         pulls=pulls if explained else None,
         unknown=unknown,
         unexplained=_left(observations, pulls, unknown, weights) if explained else support.share,
-        precision=box.precision,
-        warnings=warnings_of(targets[0], support, unknown, samples, found, random, ask_again),
+        precision=box.half or box.precision,
+        warnings=warnings_of(targets[0], support, unknown, samples, found, box.half, random, ask_again),
         nearest=nearest_variants(box, observations, numbers, support.numbers),
         states=_states_in_words(observations, mask, ask_again),
         tokens=token_table(observations, mask, weights, found),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from qtarget_inspect.analysis.identification.forms import FoundLaw
@@ -42,6 +43,7 @@ def warnings_of(
     unknown: Sequence[str],
     samples: Mapping[str, Samples],
     found: Mapping[str, FoundLaw | None],
+    half: torch.dtype | None,
     random: bool,
     asked: bool,
 ) -> tuple[str, ...]:
@@ -53,6 +55,7 @@ def warnings_of(
         unknown: directions without a law.
         samples: their weights.
         found: the laws.
+        half: the half precision that the loss casts to.
         random: whether two calls of the loss differ.
         asked: whether the loss could be asked again.
 
@@ -62,13 +65,18 @@ def warnings_of(
     said = []
     if random:
         said.append("two calls of the loss differ (random numbers?): no law can be held against it")
+    elif half is not None:
+        said.append(
+            f"the loss casts to {str(half).removeprefix('torch.')} inside: its rounding, 1e-3, leaves no law to be told "
+            "from another"
+        )
     elif not support.explained:
         said.append(
             f"no known directions explain the gradient: up to {100 * support.share:.2g} % of a token's is left. The "
             "loss is no sum of pulls (a logit-norm penalty is none), or pulls in directions outside the vocabulary"
         )
     for name in unknown:
-        if not random:
+        if not random and half is None:
             said.append(_unknown_weight(name, samples[name]))
     for twin in support.twins:
         said.append(f"as well explained by pulls to {', '.join(twin)}")
