@@ -127,18 +127,18 @@ def _rich_table(frame: pd.DataFrame, optional: Sequence[str]) -> None:
 
 
 def _widths(frame: pd.DataFrame, window: int) -> list[int] | None:
-    """Letters of each column: its longest word; what is left goes to the first, then to the narrowest. None: no room."""
-    # rich itself takes room from columns that need it, and cuts off what does not fit then
+    """Letters of each column: its longest word, the rest to the first, then to the narrowest; None where none fits."""
+    # rich would take room from columns that need it and cut off what does not fit; here the widest words are broken
     cells = [[str(name), *frame[name]] for name in frame.columns]
     widths = [max(len(word) for cell in column for word in cell.split() or [""]) for column in cells]
     whole = [max(map(len, column)) for column in cells]
-    spare = window - sum(widths) - 2 * (len(widths) - 1)  # two spaces stand between columns
-    if spare < 0:
+    room = window - 2 * (len(widths) - 1)  # two spaces stand between columns
+    if room < len(widths):
         return None
-    for _ in range(spare):
+    while sum(widths) > room:
+        widths[widths.index(max(widths))] -= 1
+    while sum(widths) < min(room, sum(whole)):
         folded = [number for number, width in enumerate(widths) if width < whole[number]]
-        if not folded:
-            break
         widths[min(folded, key=lambda number: (number > 0, widths[number]))] += 1
     return widths
 

@@ -26,6 +26,12 @@ CASES = {
     "an unknown loss": (["inspect", "dtf"], "no variant is named 'dtf'; registered are sft, dft"),
     "an unknown loss of two": (["compare", "sft", "nope"], "no variant is named 'nope'"),
     "an unknown parameter": (["inspect", "asft(x=1)"], "asft has no parameter x; it has kl_weight"),
+    "a parameter of a loss that has none": (["compare", "dft(alpha=2)", "grpo"], "dft has no parameter alpha"),
+    "a parameter out of its range": (
+        ["compare", "dft", "grpo(epsilon=2)"],
+        "epsilon of grpo must be a number in [0, 1)",
+    ),
+    "a parameter of a wrong type": (["inspect", "dpo(beta='x')"], "beta of dpo must be a number > 0, not 'x'"),
     "half a loss": (["inspect", "asft("], "cannot read 'asft('"),
     "no such file of losses": (["inspect", "TMP/no.py:focal"], "there is no file"),
     "no such loss in the file": (
