@@ -6,7 +6,7 @@ import torch
 
 from qtarget_inspect.core.numerics import label_log_prob
 from qtarget_inspect.core.shapes import Labels, PerToken, Rows
-from qtarget_inspect.losses.terms import negative_log_likelihood
+from qtarget_inspect.losses.terms import label_log_ratio, negative_log_likelihood
 
 
 def reinforce(logits: Rows, labels: Labels, advantages: PerToken) -> PerToken:
@@ -95,10 +95,7 @@ def k3(logits: Rows, labels: Labels, reference_logits: Rows, *, kl_weight: float
         >>> k3(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
         tensor([0.0822])
     """
-    log_p = -negative_log_likelihood(logits, labels)
-    log_reference = label_log_prob(reference_logits.log_softmax(-1), labels)
-    impossible = torch.isneginf(log_p) & torch.isneginf(log_reference)  # of ratio 1
-    log_ratio = torch.where(impossible, 0.0, log_reference - log_p)
+    log_ratio = -label_log_ratio(logits, reference_logits, labels)
     return kl_weight * (log_ratio.expm1() - log_ratio.clamp(max=torch.finfo(log_ratio.dtype).max))  # not inf - inf
 
 

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from qtarget_inspect.core.errors import LossError
-from qtarget_inspect.core.numerics import label_log_prob
 from qtarget_inspect.core.shapes import Ids, Labels, PerToken, Rows
-from qtarget_inspect.losses.terms import log_likelihood, negative_log_likelihood
+from qtarget_inspect.losses.terms import label_log_ratio, log_likelihood, negative_log_likelihood
 
 
 def dpo(
@@ -51,12 +50,8 @@ def dpo(
         >>> dpo(z, torch.tensor([0, 0]), z, torch.tensor([1.0, -1.0]), ids)
         tensor([0.3466, 0.3466])
     """
-    log_p = -negative_log_likelihood(logits, labels)
-    log_reference = label_log_prob(reference_logits.log_softmax(-1), labels)
-    impossible = torch.isneginf(log_p) & torch.isneginf(log_reference)
-    log_ratio = torch.where(impossible, 0.0, log_p - log_reference)
     sequence, chosen, lengths = _pairs(advantages, sequence_ids, "dpo")
-    score = _sums(log_ratio, sequence, lengths)
+    score = _sums(label_log_ratio(logits, reference_logits, labels), sequence, lengths)
     return _spread(-logsigmoid(beta * _margin(score, chosen)), sequence, lengths)
 
 

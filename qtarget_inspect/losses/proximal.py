@@ -1,12 +1,9 @@
 """Clipped importance ratio of the label: Proximal SFT."""
 
-import math
-
 import torch
 
-from qtarget_inspect.core.numerics import label_log_prob
 from qtarget_inspect.core.shapes import Labels, PerToken, Rows
-from qtarget_inspect.losses.terms import negative_log_likelihood
+from qtarget_inspect.losses.policy_gradient import ppo
 
 
 def psft(
@@ -14,7 +11,8 @@ def psft(
 ) -> PerToken:
     """Proximal SFT: L = -min(r, clip(r, 1-e, 1+e_high)), r = p_y / old_y (arXiv 2508.17784).
 
-    With an advantage of 1 the lower clip never acts: the minimum is r itself below 1 + e_high, a constant above.
+    `ppo` with an advantage of 1 everywhere, where the lower clip never acts: the minimum is r itself below 1 + e_high,
+    a constant above.
 
     Args:
         logits: [N, V] logits.
@@ -32,8 +30,5 @@ def psft(
         >>> psft(z, torch.tensor([0]), z)
         tensor([-1.])
     """
-    log_old = label_log_prob(old_logits.log_softmax(-1), labels)
-    nll = negative_log_likelihood(logits, labels)
-    log_ratio = torch.where(torch.isinf(nll), float("-inf"), -nll - log_old)  # an impossible label has ratio 0, not 0/0
-    ratio = log_ratio.clamp(max=math.log(1 + epsilon_high) + 1).exp()  # cut above the clip, before exp can overflow
-    return -torch.minimum(ratio, ratio.clamp(1 - epsilon, 1 + epsilon_high))
+    advantages = torch.ones_like(logits[..., 0])
+    return ppo(logits, labels, old_logits, advantages, epsilon=epsilon, epsilon_high=epsilon_high)

@@ -2,15 +2,11 @@
 
 import torch
 
-from qtarget_inspect.core.numerics import expectation, label_log_prob
+from qtarget_inspect.core.numerics import expectation
 from qtarget_inspect.core.shapes import Labels, PerToken, Rows
+from qtarget_inspect.losses.divergence import reverse_kl
 from qtarget_inspect.losses.reweighted import dft
-from qtarget_inspect.losses.terms import negative_log_likelihood, weighted_likelihood
-
-
-def _top_k_entropy(logits: Rows, top_k: int) -> PerToken:
-    log_top = logits.detach().topk(min(top_k, logits.shape[-1]), dim=-1).values.log_softmax(-1)
-    return -expectation(log_top.exp(), log_top)
+from qtarget_inspect.losses.terms import label_log_ratio, negative_log_likelihood, top_k_entropy, weighted_likelihood
 
 
 def eaft_llama_factory(logits: Rows, labels: Labels, *, top_k: int = 20, divisor: float = 3.0) -> PerToken:
@@ -33,7 +29,7 @@ def eaft_llama_factory(logits: Rows, labels: Labels, *, top_k: int = 20, divisor
         >>> eaft_llama_factory(torch.zeros(1, 20), torch.tensor([0]))
         tensor([2.9915])
     """
-    return weighted_likelihood(_top_k_entropy(logits, top_k) / divisor, negative_log_likelihood(logits, labels))
+    return weighted_likelihood(top_k_entropy(logits, top_k) / divisor, negative_log_likelihood(logits, labels))
 
 
 def eaft_axolotl(logits: Rows, labels: Labels, *, top_k: int = 20) -> PerToken:
@@ -55,7 +51,7 @@ def eaft_axolotl(logits: Rows, labels: Labels, *, top_k: int = 20) -> PerToken:
         >>> eaft_axolotl(torch.zeros(1, 20), torch.tensor([0]))
         tensor([8.9744])
     """
-    return weighted_likelihood(_top_k_entropy(logits, top_k), negative_log_likelihood(logits, labels))
+    return weighted_likelihood(top_k_entropy(logits, top_k), negative_log_likelihood(logits, labels))
 
 
 def iw_sft_per_token(logits: Rows, labels: Labels, reference_logits: Rows, *, epsilon: float = 0.8) -> PerToken:
@@ -79,9 +75,8 @@ def iw_sft_per_token(logits: Rows, labels: Labels, reference_logits: Rows, *, ep
         tensor([1.2477])
     """
     nll = negative_log_likelihood(logits, labels)
-    log_q, log_ref = -nll.detach(), label_log_prob(reference_logits.log_softmax(-1), labels)
-    log_ratio = torch.where(log_q == log_ref, 0.0, log_q - log_ref)  # also where both find the label impossible
-    return weighted_likelihood(log_ratio.exp().clamp(1 - epsilon, 1 + epsilon), nll)
+    ratio = label_log_ratio(logits.detach(), reference_logits, labels).exp()
+    return weighted_likelihood(ratio.clamp(1 - epsilon, 1 + epsilon), nll)
 
 
 def gem_sigmoid(logits: Rows, labels: Labels, *, beta: float = 0.7, scale: float = 0.01) -> PerToken:
@@ -134,6 +129,4 @@ def asft_reverse_kl(logits: Rows, labels: Labels, reference_logits: Rows, *, kl_
         >>> asft_reverse_kl(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2))
         tensor([0.3466])
     """
-    log_p = logits.log_softmax(-1)
-    reverse_kl = expectation(log_p.exp(), log_p - reference_logits.log_softmax(-1))
-    return dft(logits, labels) + kl_weight * reverse_kl
+    return dft(logits, labels) + kl_weight * reverse_kl(logits, labels, reference_logits)

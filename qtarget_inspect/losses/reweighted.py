@@ -4,9 +4,8 @@ import math
 
 import torch
 
-from qtarget_inspect.core.numerics import expectation, label_log_prob
 from qtarget_inspect.core.shapes import Ids, Labels, Mask, PerToken, Rows
-from qtarget_inspect.losses.terms import negative_log_likelihood, weighted_likelihood
+from qtarget_inspect.losses.terms import label_log_ratio, negative_log_likelihood, top_k_entropy, weighted_likelihood
 
 
 def dft(logits: Rows, labels: Labels) -> PerToken:
@@ -72,9 +71,7 @@ def eaft(logits: Rows, labels: Labels, *, top_k: int = 20) -> PerToken:
         tensor([0.6931])
     """
     nll = negative_log_likelihood(logits, labels)
-    size = min(top_k, logits.shape[-1])
-    log_top = logits.detach().topk(size, dim=-1).values.log_softmax(-1)
-    entropy = -expectation(log_top.exp(), log_top)
+    size, entropy = min(top_k, logits.shape[-1]), top_k_entropy(logits, top_k)
     return weighted_likelihood(entropy / math.log(size) if size > 1 else torch.zeros_like(entropy), nll)
 
 
@@ -105,8 +102,7 @@ def iw_sft(
         tensor([0.6931, 0.6931])
     """
     nll = negative_log_likelihood(logits, labels)
-    log_q, log_ref = -nll.detach(), label_log_prob(reference_logits.log_softmax(-1), labels)
-    log_ratio = torch.where(log_q == log_ref, 0.0, log_q - log_ref)  # also where both find the label impossible
+    log_ratio = label_log_ratio(logits.detach(), reference_logits, labels)
     _, sequence = torch.unique(sequence_ids, return_inverse=True)
     sums = torch.zeros_like(log_ratio).scatter_add(0, sequence, log_ratio)
     lengths = torch.zeros_like(log_ratio).scatter_add(0, sequence, torch.ones_like(log_ratio))

@@ -66,6 +66,35 @@ def log_likelihood(logits: Rows, labels: Labels) -> PerToken:
     return torch.where(likely, torch.log1p(-rest), -negative_log_likelihood(logits, labels))
 
 
+def label_log_ratio(logits: Rows, other_logits: Rows, labels: Labels) -> PerToken:
+    """log(p_y / b_y), 0 where both find the label impossible.
+
+    Args:
+        logits: [..., V] logits of p.
+        other_logits: [..., V] logits of b.
+        labels: [...] labels.
+
+    Returns:
+        [...] nats; infinite where just one of them finds it impossible.
+    """
+    log_p, log_b = -negative_log_likelihood(logits, labels), -negative_log_likelihood(other_logits, labels)
+    return torch.where(torch.isneginf(log_p) & torch.isneginf(log_b), 0.0, log_p - log_b)
+
+
+def top_k_entropy(logits: Rows, top_k: int) -> PerToken:
+    """Entropy of the renormalised top k of p; no gradient flows through it.
+
+    Args:
+        logits: [..., V] logits.
+        top_k: k, cut to V.
+
+    Returns:
+        [...] nats in [0, ln k].
+    """
+    log_top = logits.detach().topk(min(top_k, logits.shape[-1]), dim=-1).values.log_softmax(-1)
+    return -expectation(log_top.exp(), log_top)
+
+
 def weighted_likelihood(weight: PerToken, nll: PerToken) -> PerToken:
     """-sg[weight] log p_y, with 0 * inf = 0.
 

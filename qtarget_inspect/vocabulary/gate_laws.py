@@ -10,6 +10,7 @@ from qtarget_inspect.vocabulary import quantities
 from qtarget_inspect.vocabulary.formula import DIGITS, Binding, Law, constant
 from qtarget_inspect.vocabulary.laws import label_prob
 from qtarget_inspect.vocabulary.numerals import rounded, rounded_latex
+from qtarget_inspect.vocabulary.policy_laws import label_log_ratio
 
 
 def focal_trust(focusing: float) -> Law:
@@ -153,8 +154,7 @@ def clipped_ratio(low: float, high: float, of: str = "reference_logits") -> Law:
     """
 
     def value(state: State) -> Tensor:
-        log_p, log_b = state.log_p_label, state.log_prob_of_label(of)
-        return (log_p - log_b).where(log_p != log_b, 0.0).exp().clamp(low, high)
+        return label_log_ratio(state, of).exp().clamp(low, high)
 
     ratio, ends = quantities.label_ratio(of), f"{rounded(low, DIGITS)}, {rounded(high, DIGITS)}"
     return Law(f"clip({ratio.text}, {ends})", rf"\mathrm{{clip}}({ratio.latex}, {ends})", value, (of,))

@@ -49,6 +49,20 @@ def clipped_advantage(low: float, high: float, of: str = "old_logits") -> Law:
     return Law(f"A r (clipped to {ends})", latex, value, (of, "advantages"), Binding.PRODUCT)
 
 
+def label_log_ratio(state: State, of: str) -> Tensor:
+    """log(p_y / b_y), nats; 0 where both models exclude the label.
+
+    Args:
+        state: the tokens.
+        of: which context model stands below the line.
+
+    Returns:
+        [N] values.
+    """
+    log_p, log_b = state.log_p_label, state.log_prob_of_label(of)
+    return (log_p - log_b).where(log_p != log_b, 0.0)
+
+
 def ratio_of(model: str) -> Law:
     """Another model's probability of the label over the model's own: b_y / p_y; 1 where both are 0.
 
@@ -58,10 +72,11 @@ def ratio_of(model: str) -> Law:
     Returns:
         The law, >= 0.
     """
-
-    def value(state: State) -> Tensor:
-        log_p, log_b = state.log_p_label, state.log_prob_of_label(model)
-        return (log_b - log_p).where(log_b != log_p, 0.0).exp()
-
     other = quantities.label_prob(model)
-    return Law(f"{other.text} / p_y", f"{other.latex} / p_y", value, (model,), Binding.QUOTIENT)
+    return Law(
+        f"{other.text} / p_y",
+        f"{other.latex} / p_y",
+        lambda s: (-label_log_ratio(s, model)).exp(),
+        (model,),
+        Binding.QUOTIENT,
+    )

@@ -13,6 +13,7 @@ from qtarget_inspect.core.errors import LossError
 from qtarget_inspect.core.state import State, sequence_mean
 from qtarget_inspect.vocabulary.formula import DIGITS, Binding, Law
 from qtarget_inspect.vocabulary.numerals import rounded
+from qtarget_inspect.vocabulary.policy_laws import label_log_ratio
 
 _PAIRS = ("advantages", "sequence_ids")
 
@@ -28,9 +29,8 @@ def dpo_pull(beta: float) -> Law:
     """
 
     def value(state: State) -> Tensor:
-        log_p, log_reference = state.log_p_label, state.log_prob_of_label("reference_logits")
-        impossible = torch.isneginf(log_p) & torch.isneginf(log_reference)
-        log_ratio = (log_p - log_reference).where(~impossible, 0.0)
+        log_ratio = label_log_ratio(state, "reference_logits")
+        impossible = torch.isneginf(state.log_p_label) & (log_ratio == 0)
         length, sign = _lengths(state), _signs(state)
         margin = over_pair(state, sign * _mean(state, log_ratio) * length)
         return (sign * beta * torch.sigmoid(-beta * margin)).where(~impossible, 0.0)
