@@ -16,6 +16,8 @@ from qtarget_inspect.analysis.decomposition import (
     Reading,
     decompose,
 )
+from qtarget_inspect.analysis.explanation import EXPLAINED
+from qtarget_inspect.analysis.explanation import explains as explains
 from qtarget_inspect.analysis.identification.result import UNKNOWN_LAW
 from qtarget_inspect.tables.notes import pulls_in_words
 from qtarget_inspect.vocabulary.numerals import short_name
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Registered losses of the same gradient that are named."""
-
-EXPLAINED = 1e-4
-"""Share of the largest gradient that a fit may leave and still count as an explanation."""
 
 
 def describe(seen: Inspection) -> list[tuple[str, str]]:
@@ -232,19 +231,6 @@ def unique_tokens(reading: Decomposition) -> torch.Tensor:
     if dependent is None or bool(dependent.all()):
         return torch.ones_like(reading.gamma, dtype=torch.bool)
     return ~dependent
-
-
-def explains(pulls: Decomposition) -> bool:
-    """Whether pulls leave no more than 1e-4 of the largest gradient.
-
-    Args:
-        pulls: the attractor reading.
-
-    Returns:
-        True or False.
-    """
-    largest = float(pulls.target.g.abs().max())
-    return float(pulls.unexplained.max()) <= EXPLAINED * max(largest, 1e-12)
 
 
 def _mean(reading: Decomposition, unique: np.ndarray) -> str:
