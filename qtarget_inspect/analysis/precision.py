@@ -20,8 +20,8 @@ SHOVE = 1e-2
 
 HALF = (torch.bfloat16, torch.float16)
 
-FEW = 16
-"""How many tokens are looked at, about."""
+FEW, MOST_LOGITS = 16, 1_000_000
+"""How many tokens are looked at, about; fewer where the vocabulary is large."""
 
 
 def working_dtype(loss: Any, batch: TokenBatch) -> torch.dtype:
@@ -94,10 +94,11 @@ def _gradient(loss: Any, few: TokenBatch, change: float = 0.0, dtype: torch.dtyp
 
 def _few(batch: TokenBatch) -> Tensor:
     """Rows of a few tokens: middling and spread in p_y, or the first sequences whole, an even number of them."""
+    few = max(4, min(FEW, MOST_LOGITS // batch.vocabulary))
     if batch.sequence_ids is not None and len(batch.sequence_ids.unique()) > 1:
-        ids = batch.sequence_ids[: FEW + 8].unique()
+        ids = batch.sequence_ids[: few + 8].unique()
         ids = ids[: max(1, len(ids) - len(ids) % 2)]
-        return torch.isin(batch.sequence_ids, ids).nonzero().flatten()[: 16 * FEW]
+        return torch.isin(batch.sequence_ids, ids).nonzero().flatten()[: 16 * few]
     p_label = State(batch).p_label
-    spread = p_label.argsort()[torch.linspace(0, len(batch) - 1, min(FEW, len(batch))).long()]
+    spread = p_label.argsort()[torch.linspace(0, len(batch) - 1, min(few, len(batch))).long()]
     return torch.cat([(p_label - 0.5).abs().argsort()[:4], spread]).unique()

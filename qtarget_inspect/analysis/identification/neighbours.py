@@ -18,8 +18,8 @@ from qtarget_inspect.variants import Variant, variants
 
 SHOWN = 5
 
-TOKENS = 64
-"""Tokens that are compared."""
+TOKENS, FEWEST, MOST_LOGITS = 64, 12, 400_000
+"""Tokens that are compared at first, and how few where the vocabulary is large."""
 
 SAME = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Gradients that differ by less, per unit of a row's size, are the same."""
@@ -34,7 +34,8 @@ def nearest_variants(
     """Registered variants whose gradient comes nearest, nearest first.
 
     Parameters of a variant are tried at their defaults and at the numbers that were found, so that p_y^0.5 is
-    recognised as beyond-log at alpha = 0.5. A variant needs no other context than the loss sees.
+    recognised as beyond-log at alpha = 0.5; on large vocabularies at their defaults only. A variant needs no other
+    context than the loss sees.
 
     Args:
         box: the loss.
@@ -45,12 +46,14 @@ def nearest_variants(
     Returns:
         At most five; an exact one first, whatever its name.
     """
-    rows = _whole_sequences(observations[0].batch)
+    tokens = max(FEWEST, min(TOKENS, MOST_LOGITS // observations[0].batch.vocabulary))
+    rows = _whole_sequences(observations[0].batch, tokens)
     few = observations[0].rows(torch.arange(len(observations[0].batch))[rows])
     if float(few.gradient.abs().max()) == 0:
         return ()
     found = []
-    candidates = _candidate_numbers(numbers, support_numbers)
+    large = observations[0].batch.vocabulary * TOKENS > 10 * MOST_LOGITS
+    candidates = () if large else _candidate_numbers(numbers, support_numbers)
     for variant in variants().values():
         if not set(variant.context) <= set(box.context):
             continue
@@ -66,13 +69,13 @@ def _rank(near: Neighbour) -> tuple[int, float]:
     return (order, near.distance if near.relation == "" else 0.0)
 
 
-def _whole_sequences(batch: TokenBatch) -> slice:
+def _whole_sequences(batch: TokenBatch, tokens: int) -> slice:
     """The first tokens of a batch, an even number of whole sequences where there are any."""
-    if batch.sequence_ids is None or len(batch) <= TOKENS:
-        return slice(0, min(len(batch), TOKENS))
+    if batch.sequence_ids is None or len(batch) <= tokens:
+        return slice(0, min(len(batch), tokens))
     starts = (torch.diff(batch.sequence_ids) != 0).nonzero().flatten() + 1  # [sequences - 1]
     inside = starts[1::2]  # after the second, the fourth ... sequence
-    chosen = inside[inside <= TOKENS]
+    chosen = inside[inside <= tokens]
     return slice(0, int(chosen[-1]) if len(chosen) else len(batch))
 
 

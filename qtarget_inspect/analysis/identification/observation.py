@@ -93,13 +93,14 @@ class Observation:
         return Observation(self.state.rows(index), self.gradient[index], self.eps, self.target)
 
 
-def black_box(loss: Any, states: TokenBatch, reduction: str | float = "auto") -> BlackBox:
+def black_box(loss: Any, states: TokenBatch, reduction: str | float = "auto", *, ask_again: bool = True) -> BlackBox:
     """Take a loss as a black box: what it can see, and how precisely it computes.
 
     Args:
         loss: any loss that `invert` takes.
         states: some tokens to try its precision on.
         reduction: as in `invert`.
+        ask_again: whether it will be called on further states.
 
     Returns:
         The black box.
@@ -114,7 +115,7 @@ def black_box(loss: Any, states: TokenBatch, reduction: str | float = "auto") ->
         adapted = resolved if isinstance(resolved, TokenLoss) else adapt(resolved)
         seen, name = tuple(adapted.context.values()), adapted.name
     context = tuple(one for one in CONTEXT_NAMES if one in seen)
-    again = repeated_gradient(resolved, states, reduction=reduction, method=_method(resolved))
+    again = repeated_gradient(resolved, states, reduction=reduction, method=_method(resolved)) if ask_again else None
     precision = working_dtype(resolved, states)
     half = half_precision(resolved, states) if precision != torch.float64 else None
     return BlackBox(resolved, name, context, precision, reduction, half, again)
@@ -134,7 +135,7 @@ def observe(box: BlackBox, batch: TokenBatch) -> Observation:
         QTargetError: the loss fails there; on made-up states the message says that a batch of one's own can be passed.
     """
     target = box.target(batch)
-    return Observation(State(batch, torch.float64), target.g, box.eps, target)
+    return Observation(State(batch.to("cpu"), torch.float64), target.g.cpu(), box.eps, target)
 
 
 def observe_probes(box: BlackBox, batches: list[TokenBatch]) -> list[Observation]:

@@ -27,12 +27,18 @@ from qtarget_inspect.analysis.identification.observation import (
 from qtarget_inspect.analysis.identification.records import token_table
 from qtarget_inspect.analysis.identification.result import UNKNOWN_LAW, Formula, Identification
 from qtarget_inspect.analysis.identification.samples import Samples, join_samples
-from qtarget_inspect.analysis.identification.states import dense_states, fit_states, held_back_states, wide_states
+from qtarget_inspect.analysis.identification.states import (
+    dense_states,
+    fit_states,
+    held_back_states,
+    some_tokens,
+    wide_states,
+)
 from qtarget_inspect.analysis.identification.support import Support, find_support
 from qtarget_inspect.analysis.identification.weights import Weights, weights_over
 from qtarget_inspect.analysis.identification.wording import residual_formula, warnings_of
 from qtarget_inspect.core.batch import TokenBatch
-from qtarget_inspect.core.errors import BatchError
+from qtarget_inspect.core.errors import BatchError, QTargetError
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.directions import Direction
 from qtarget_inspect.vocabulary.formula import Law
@@ -40,6 +46,9 @@ from qtarget_inspect.vocabulary.pulls import LABEL, Pull, PullGauge, Pulls, natu
 
 HELD_BACK_SHARE = 3
 """Every so-manieth token of a user's batch is held back."""
+
+LARGE = 4096
+"""Vocabularies above this are large."""
 
 PREDICTED = {torch.float64: 1e-9, torch.float32: 2e-4}
 """How far, per unit of a row's size, the laws' gradient may be off the loss's on any token."""
@@ -58,7 +67,7 @@ def identify(loss: Any, batch: TokenBatch | None = None, *, reduction: str | flo
     Args:
         loss: any loss that `invert` takes.
         batch: N tokens to use instead of the made-up states; a third of them is held back, and a threshold is then
-            known to the interval between two tokens.
+            known to the interval between two tokens. Of a batch of more than 4 million logits a part is looked at.
         reduction: as in `invert`.
 
     Returns:
@@ -96,14 +105,25 @@ def _look(
 ) -> tuple[BlackBox, list[Observation], list[Tensor]]:
     """The loss's gradient on all states, and which tokens of each batch are held back."""
     if batch is not None:
-        batch = batch.to(torch.float64)
-        box = black_box(loss, batch, reduction)
-        return box, [observe(box, batch)], [torch.arange(len(batch)) % HELD_BACK_SHARE == 1]
+        few = some_tokens(batch)
+        try:
+            return _look_at(loss, few, reduction)
+        except QTargetError:
+            if len(few) == len(batch):
+                raise
+            return _look_at(loss, batch, reduction)  # it holds something of all rows
     box = black_box_on_probes(loss, fit_states(torch.float64)[0], reduction)
     fit, back = fit_states(box.precision), held_back_states(box.precision)
     observations = observe_probes(box, [*fit, *back])
     held = [torch.full((len(one),), i >= len(fit)) for i, one in enumerate([*fit, *back])]
     return box, observations, held
+
+
+def _look_at(loss: Any, batch: TokenBatch, reduction: str | float) -> tuple[BlackBox, list[Observation], list[Tensor]]:
+    """The loss's gradient on a user's tokens, a third of which are held back."""
+    batch = batch.to(torch.float64)
+    box = black_box(loss, batch, reduction, ask_again=False)
+    return box, [observe(box, batch)], [torch.arange(len(batch)) % HELD_BACK_SHARE == 1]
 
 
 def _name(
@@ -152,7 +172,7 @@ def _name(
         unexplained=_left(observations, pulls, unknown, weights) if explained else support.share,
         precision=box.half or box.precision,
         warnings=warnings_of(targets[0], support, unknown, samples, found, box.half, random, ask_again),
-        nearest=nearest_variants(box, observations, numbers, support.numbers),
+        nearest=nearest_variants(box, _small(box, observations), numbers, support.numbers),
         states=_states_in_words(observations, mask, ask_again),
         tokens=token_table(observations, mask, weights, found),
         twins=support.twins,
@@ -312,6 +332,16 @@ def _numbers(
     if gauge == "normalized":
         gamma |= {key: value for key, value in residual.items() if key not in support.numbers}
     return gamma, residual
+
+
+def _small(box: BlackBox, observations: Sequence[Observation]) -> Sequence[Observation]:
+    """States to compare many registered losses on: made-up ones where a user's vocabulary is large, if they work."""
+    if max(one.batch.vocabulary for one in observations) <= LARGE:
+        return observations
+    try:
+        return [observe(box, batch) for batch in fit_states(box.precision)]
+    except QTargetError:
+        return observations
 
 
 def _states_in_words(observations: Sequence[Observation], held: np.ndarray, made: bool) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.state import State
 
 Spacing = Literal["log-odds", "probability"]
 
@@ -29,6 +30,9 @@ DENSE = (37, 4096)
 
 WIDE = (1500, 96)
 """The same of states beyond what laws were fitted to: they have to hold there, too."""
+
+MOST_LOGITS, MOST_TOKENS = 4_000_000, 4096
+"""Of a user's batch so much is looked at."""
 
 LONGEST_SEQUENCE = 6
 
@@ -63,6 +67,28 @@ def held_back_states(precision: torch.dtype, seed: int = 0) -> list[TokenBatch]:
         probe_states(tokens, size, seed=seed + 50 + i, precision=precision, spacing=spacing)
         for i, ((size, tokens), spacing) in enumerate(zip(HELD_BACK, spacings, strict=True))
     ]
+
+
+def some_tokens(batch: TokenBatch) -> TokenBatch:
+    """A part of a user's batch that is small enough: tokens of every p_y, or sequences as they stand and whole.
+
+    Args:
+        batch: the tokens.
+
+    Returns:
+        At most `MOST_LOGITS` logits, but 64 tokens or more; the batch itself where it is no larger.
+    """
+    most = min(max(64, MOST_LOGITS // batch.vocabulary), MOST_TOKENS)
+    if len(batch) <= most:
+        return batch
+    if batch.sequence_ids is not None and len(batch.sequence_ids.unique()) > 1:
+        ids = batch.sequence_ids[:most].unique()
+        ids = ids[: max(1, len(ids) - len(ids) % 2)]  # an even number, for losses over pairs
+        member = torch.isin(batch.sequence_ids, ids)
+        return batch.select(member) if int(member.sum()) <= 2 * most else batch.select(slice(0, most))
+    order = State(batch).p_label.argsort()
+    spread = order[torch.linspace(0, len(batch) - 1, most).long().to(order.device)]
+    return batch.select(spread.sort().values)
 
 
 def dense_states(precision: torch.dtype, seed: int = 0) -> TokenBatch:

@@ -67,8 +67,8 @@ def warnings_of(
         said.append("two calls of the loss differ (random numbers?): no law can be held against it")
     elif half is not None:
         said.append(
-            f"the loss casts to {str(half).removeprefix('torch.')} inside: its rounding, 1e-3, leaves no law to be told "
-            "from another"
+            f"the loss casts to {str(half).removeprefix('torch.')} inside, and rounding of 1e-3 leaves no law to be "
+            "told from another"
         )
     elif not support.explained:
         said.append(
