@@ -43,6 +43,9 @@ SMOOTH: dict[str, Loss] = {
     "p to the p": weighted(lambda p: p**p),
     "square root of a sum": weighted(lambda p: (0.3 + p) ** 0.5),
     "narrow bump": weighted(lambda p: 1 + torch.exp(-(((p - 0.3) / 0.002) ** 2))),
+    "logit of p_y": weighted(torch.logit),
+    "exponential of the entropy": lambda z, y: torch.exp(-entropy(z)) * nll(z, y),
+    "Renyi entropy": lambda z, y: -z.detach().softmax(-1).square().sum(-1).log() * nll(z, y),
     "cosine of the entropy": lambda z, y: torch.cos(entropy(z)) * nll(z, y),
 }
 """Weights that are smooth in p_y or the entropy."""
@@ -72,6 +75,8 @@ STEPS: dict[str, Loss] = {
     "staircase": weighted(lambda p: (p * 10).floor() / 10),
     "saw": weighted(lambda p: (p * 10).frac()),
     "three levels": weighted(lambda p: 0.2 + 0.3 * (p > 0.3) + 0.5 * (p > 0.6)),
+    "between two thresholds": weighted(lambda p: ((p > 0.2) & (p < 0.8)).to(p)),
+    "larger of p_y and 1 - p_y": weighted(lambda p: torch.maximum(p, 1 - p)),
     "threshold at 1 / V": lambda z, y: (label_prob(z, y) > 1 / z.shape[-1]) * nll(z, y),
     "threshold at 2 / V": lambda z, y: (label_prob(z, y) > 2 / z.shape[-1]) * nll(z, y),
     "threshold on two quantities": lambda z, y: ((label_prob(z, y) > 0.3) & (entropy(z) < 2)) * nll(z, y),
@@ -156,6 +161,9 @@ CONTEXT: dict[str, Loss] = {
     "window on the reference": _product_with(
         "reference_logits", lambda z, y, r: 1 - 0.5 * (_own_prob(r, y) - 0.3).abs().lt(0.005)
     ),
+    "window on the ratio": _product_with(
+        "reference_logits", lambda z, y, r: 1 - 0.5 * ((nll(r, y) - nll(z, y)).detach() - 0.5).abs().lt(0.01)
+    ),
     "smaller of two": _product_with(
         "reference_logits", lambda z, y, r: torch.minimum(_own_prob(r, y), label_prob(z, y))
     ),
@@ -171,6 +179,10 @@ CONTEXT: dict[str, Loss] = {
     "clipped advantage": _product_with("advantages", lambda z, y, a: a.clamp(-1.5, 1.5)),
     "advantage if far from 0": _product_with("advantages", lambda z, y, a: a * (a.abs() > 0.3)),
     "whitened advantage": _product_with("advantages", lambda z, y, a: (a - a.mean()) / a.std()),
+    "window on the advantage": _product_with("advantages", lambda z, y, a: a * (1 - 0.5 * (a - 0.7).abs().lt(0.003))),
+    "largest of a sequence": _product_with(
+        "sequence_ids", lambda z, y, ids: _by_sequence(label_prob(z, y), ids, "amax")
+    ),
     "sine of a weight": _product_with("weights", lambda z, y, w: torch.sin(3 * w)),
     "smallest of a sequence": _product_with(
         "sequence_ids", lambda z, y, ids: _by_sequence(label_prob(z, y), ids, "amin")

@@ -88,6 +88,23 @@ def ppo(logits: Tensor, labels: Tensor, old_logits: Tensor, advantages: Tensor) 
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - 0.1371, 1 + 0.2913) * advantages)
 
 
+def sequence_ratio(
+    logits: Tensor, labels: Tensor, old_logits: Tensor, advantages: Tensor, sequence_ids: Tensor
+) -> Tensor:
+    """GSPO (arXiv 2507.18071) without its clip: the ratio of a sequence, length-normalised, times the advantage."""
+    place = sequence_ids.unique(return_inverse=True)[1]
+    logs = (nll(old_logits, labels) - nll(logits, labels)).detach()
+    mean = torch.zeros(int(place.max()) + 1, dtype=logs.dtype).scatter_reduce(
+        0, place, logs, "mean", include_self=False
+    )
+    return mean[place].exp() * advantages * nll(logits, labels)
+
+
+def two_gates(logits: Tensor, labels: Tensor, reference_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    sure = label_prob(logits, labels) > 0.5
+    return torch.where(sure, kl(teacher_logits, logits), kl(reference_logits, logits))
+
+
 def clipped_ratio(logits: Tensor, labels: Tensor, reference_logits: Tensor) -> Tensor:
     ratio = (nll(reference_logits, labels) - nll(logits, labels)).exp().detach()
     return ratio.clamp(0.3, 2.7) * nll(logits, labels)
@@ -191,6 +208,11 @@ LOSSES: dict[str, tuple[Callable[..., Tensor] | str, Expected]] = {
             nearest="ppo(epsilon=0.1371, epsilon_high=0.2913): the same gradient",
         ),
     ),
+    "sequence ratio": (sequence_ratio, Expected("w(tau; old) A", "model", "policy gradient")),
+    "teacher or reference": (
+        two_gates,
+        Expected("0", "mix of teacher (pull 1[p_y > 0.5]), reference (pull 1[p_y <= 0.5])", SPREAD),
+    ),
     "threshold": (
         weighted(lambda p: (p > 0.28461739251).to(p)),
         Expected("1[p_y > 0.284617]", **TRUST, gamma_numbers={"threshold": 0.28461739251}),
@@ -226,13 +248,28 @@ LOSSES: dict[str, tuple[Callable[..., Tensor] | str, Expected]] = {
 }
 
 
+QUICK = (
+    "0.8 CE + 0.2 KL",
+    "the same in float32",
+    "-p_y^0.37",
+    "shift inside, items in batch",
+    "partial",
+    "PPO, odd clips",
+    "threshold",
+    "spec",
+)
+"""What runs every time; the others are marked slow, being many."""
+
+CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in LOSSES]
+
+
 @functools.cache
 def found_for(name: str) -> qt.Identification:
     return qt.identify(LOSSES[name][0])
 
 
 @pytest.mark.xdist_group("black-boxes")
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", CASES)
 def test_a_loss_from_outside_gets_its_row(name):
     expected, found = LOSSES[name][1], found_for(name)
     row = (found.gamma_law.text, found.residual.text, found.category, found.gauge)
@@ -248,7 +285,7 @@ def test_a_loss_from_outside_gets_its_row(name):
 
 
 @pytest.mark.xdist_group("black-boxes")
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", CASES)
 def test_its_target_is_predicted_on_other_states(name):
     found = found_for(name)
     assert found.has_law
@@ -257,6 +294,7 @@ def test_its_target_is_predicted_on_other_states(name):
     assert_never_wrong(found, LOSSES[name][0], FLOAT32_TOLERANCE if casts else TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.02, 1 / 3, 0.5, 0.7182818284, 0.98])
 def test_a_threshold_is_bisected_to_rounding(threshold):
     found = qt.identify(weighted(lambda p: (p >= threshold).to(p)))

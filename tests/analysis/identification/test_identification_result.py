@@ -203,6 +203,7 @@ def test_the_text_says_it_all(root):
     assert repr(root) == str(root) == root.text
 
 
+@pytest.mark.slow
 def test_texts_are_no_wider_than_a_terminal():
     for name in ("grpo", "orpo", "unlikelihood-tokens", "kd-hybrid-temperature"):
         assert max(map(len, qt.identify(name).text.splitlines())) <= 120

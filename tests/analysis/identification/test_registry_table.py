@@ -23,8 +23,8 @@ from .states import dense_states, fresh_states, large_vocabulary
 
 pytestmark = pytest.mark.xdist_group("registry-table")  # one worker, so that the counts find every verdict made
 
-DRAWS = 3
-"""How often the parameters of a loss are drawn."""
+DRAWS = 2
+"""How often the parameters of a loss are drawn, beside its defaults."""
 
 WITHOUT_LAW = ("unlikelihood-tokens", "squared-logits", "logit-norm", "gem-sigmoid")
 """Three that are no pulls, and one that pulls in a direction of its own."""
@@ -198,7 +198,10 @@ def test_the_hand_written_rows_are_those_of_the_registry():
         assert qt.get(name).pulls is None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if qt.get(name).source == "paper" else pytest.mark.slow) for name in NAMES],
+)
 def test_a_loss_at_its_defaults_gets_its_row(name):
     check(name, 0, cast=False)
     if name not in WITHOUT_LAW:

@@ -53,6 +53,17 @@ def test_a_threshold_is_an_interval_between_two_tokens(threshold, batch):
     assert "t <" in found.gamma_law.text
 
 
+@pytest.mark.xfail(strict=True, reason="predictions take the middle of the interval")
+def test_inside_the_interval_nothing_is_predicted(batch):
+    found = qt.identify(above(0.2846), batch)
+    low, high = found.gamma_params["threshold"]
+    p = torch.tensor([0.9 * low, 0.9 * low + 0.1 * high, 0.1 * low + 0.9 * high, 1.1 * high], dtype=torch.float64)
+    logits = torch.stack([p.log(), (1 - p).log()], dim=-1)
+    gamma = found.predict_gamma(qt.TokenBatch(logits, torch.zeros(4, dtype=torch.long)))
+    assert gamma[[0, 3]].tolist() == [0.0, 1.0]
+    assert gamma[[1, 2]].isnan().all()
+
+
 def test_both_clips_of_a_policy_gradient_are_intervals(batch):
     found = qt.identify("ppo(epsilon=0.2, epsilon_high=0.3)", batch)
     for key, clip in (("threshold at A > 0", 1.3), ("threshold at A < 0", 0.8)):
