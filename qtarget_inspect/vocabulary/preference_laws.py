@@ -105,6 +105,18 @@ def _lengths(state: State) -> Tensor:
     return _sequences(state)[1].to(state.dtype)
 
 
+def is_preference(law: Law) -> bool:
+    """Whether a law compares a chosen and a rejected sequence: its formula has +-, for one and for the other.
+
+    Args:
+        law: any law.
+
+    Returns:
+        True or False.
+    """
+    return "+-" in law.text
+
+
 def over_pair(state: State, values: Tensor) -> Tensor:
     """A number a sequence, added over the two sequences of each token's pair.
 

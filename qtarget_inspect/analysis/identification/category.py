@@ -22,11 +22,12 @@ def category_of(
     weights: Mapping[str, Tensor],
     gauge: PullGauge,
     requires: Sequence[str] = (),
+    paired: bool = False,
     tolerance: float = STEADY,
 ) -> str:
     """The category that inversion gives a loss.
 
-    policy gradient (or preference, where sequences are paired): a weight has the advantages in it.
+    policy gradient: a weight has the advantages in it. preference: they say which of two sequences is chosen.
     regulariser: mass is lost, or nothing but tilts by the model's own log p.
     divergence: tilts by another model, and no pull to the label.
     one-hot: nothing but the label, with weight 1. label trust: nothing but the label, with another weight.
@@ -37,6 +38,7 @@ def category_of(
         weights: direction name -> [N] weights.
         gauge: the gauge in which gamma is read.
         requires: context that the weights need.
+        paired: whether a weight compares a chosen and a rejected sequence.
         tolerance: how far gamma may vary and count as constant.
 
     Returns:
@@ -55,7 +57,7 @@ def category_of(
     if not live:
         return NOTHING
     if "advantages" in requires:
-        return "preference" if "sequence_ids" in requires else "policy gradient"
+        return "preference" if paired else "policy gradient"
     kinds = {direction.kind for direction in live.values()}
     if "nowhere" in kinds:
         return "regulariser"

@@ -83,7 +83,8 @@ def _candidate_numbers(
     numbers: Mapping[str, Mapping[str, Any]], support_numbers: Mapping[str, float]
 ) -> tuple[float, ...]:
     """Numbers that a parameter may have: those found, and what is simply made of them."""
-    plain = [value for own in numbers.values() for value in own.values() if isinstance(value, float)]
+    found = [value for own in numbers.values() for value in own.values()]
+    plain = [value if isinstance(value, float) else 0.5 * sum(value) for value in found]  # the middle of an interval
     plain += list(support_numbers.values())
     made = []
     for value in plain:

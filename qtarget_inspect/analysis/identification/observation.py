@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qtarget_inspect.analysis.precision import half_precision, working_dtype
-from qtarget_inspect.core.batch import CONTEXT_NAMES, TokenBatch
+from qtarget_inspect.core.batch import CONTEXT_NAMES, LOGIT_CONTEXT, TokenBatch
 from qtarget_inspect.core.errors import LossError, MissingContextError, QTargetError, RegistryError
 from qtarget_inspect.core.state import State
 from qtarget_inspect.engine.adapter import TokenLoss, adapt
@@ -119,6 +119,27 @@ def black_box(loss: Any, states: TokenBatch, reduction: str | float = "auto", *,
     precision = working_dtype(resolved, states)
     half = half_precision(resolved, states) if precision != torch.float64 else None
     return BlackBox(resolved, name, context, precision, reduction, half, again)
+
+
+def coincident_models(observations: Sequence[Observation], context: Sequence[str]) -> tuple[str, ...]:
+    """The other models that are the student itself on every token, so that no pull to them can be seen.
+
+    Args:
+        observations: the states.
+        context: context that the loss can see.
+
+    Returns:
+        Their names in a batch.
+    """
+    return tuple(
+        name
+        for name in LOGIT_CONTEXT
+        if name in context
+        and all(
+            getattr(one.batch, name) is not None and torch.equal(getattr(one.batch, name), one.batch.logits)
+            for one in observations
+        )
+    )
 
 
 def observe(box: BlackBox, batch: TokenBatch) -> Observation:

@@ -21,6 +21,7 @@ from qtarget_inspect.analysis.identification.observation import (
     Observation,
     black_box,
     black_box_on_probes,
+    coincident_models,
     observe,
     observe_probes,
 )
@@ -42,6 +43,7 @@ from qtarget_inspect.core.errors import BatchError, QTargetError
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.directions import Direction
 from qtarget_inspect.vocabulary.formula import Law
+from qtarget_inspect.vocabulary.preference_laws import is_preference
 from qtarget_inspect.vocabulary.pulls import LABEL, Pull, PullGauge, Pulls, natural_gauge, total_pull
 
 HELD_BACK_SHARE = 3
@@ -135,9 +137,14 @@ def _name(
     targets = [one.target for one in observations if one.target is not None]
     random = any("two calls differ" in note for target in targets for note in target.notes)
     blind = random or box.half is not None  # nothing that a law could be held against
+    same = coincident_models(observations, box.context)
     everything = join_samples([one.state for one in observations], mask, box.eps)
     samples = {
-        direction.name: everything.with_values(weights.values[direction.name], weights.sigma[direction.name])
+        direction.name: everything.with_values(
+            weights.values[direction.name],
+            # a pull to a model that is the student itself is nothing but rounding, and spoils the others by as much
+            weights.sigma[direction.name] + (4 * box.eps if same else 0.0),
+        )
         for direction in support.directions
     }
     found: dict[str, FoundLaw | None] = {}
@@ -154,9 +161,10 @@ def _name(
     gauge: PullGauge = natural_gauge(known, values, _zero_tolerance(box)) if live else "unit"
     requires = tuple(dict.fromkeys(name for one in found.values() if one is not None for name in one.law.requires))
     explained = support.explained and not blind
-    category = (
-        categories.category_of(known, values, gauge, requires, _steadiness(box)) if explained else categories.UNKNOWN
-    )
+    paired = any(one is not None and is_preference(one.law) for one in found.values())
+    category = categories.UNKNOWN
+    if explained:
+        category = categories.category_of(known, values, gauge, requires, paired, _steadiness(box))
     gamma, residual = _formulas(pulls, gauge, unknown, values, known) if explained else (_UNKNOWN, _UNKNOWN_RESIDUAL)
     gamma_numbers, residual_numbers = _numbers(support, numbers, gauge)
     return Identification(
@@ -171,7 +179,7 @@ def _name(
         unknown=unknown,
         unexplained=_left(observations, pulls, unknown, weights) if explained else support.share,
         precision=box.half or box.precision,
-        warnings=warnings_of(targets[0], support, unknown, samples, found, box.half, random, ask_again),
+        warnings=warnings_of(targets[0], support, unknown, samples, found, box.half, random, ask_again, same),
         nearest=nearest_variants(box, _small(box, observations), numbers, support.numbers),
         states=_states_in_words(observations, mask, ask_again),
         tokens=token_table(observations, mask, weights, found),

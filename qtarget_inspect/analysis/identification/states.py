@@ -131,12 +131,14 @@ def wide_states(precision: torch.dtype, seed: int = 0) -> TokenBatch:
     advantages = 3 * torch.randn(tokens, generator=generator, dtype=torch.float64)
     advantages[::11] *= 1e-3
     advantages[5] = 0.0
+    weights = torch.tensor([0.0, 0.01, 1.0, 5.0, 20.0], dtype=torch.float64)[place % 5]
     return batch.with_logits(
         batch.logits,
         reference_logits=other_model(-12.0),
         teacher_logits=other_model(12.0),
         old_logits=other_model(-6.0),
         advantages=advantages,
+        weights=weights,
     )
 
 
@@ -182,7 +184,8 @@ def probe_states(
         log_odds = torch.linspace(1e-3, 1 - 1e-3, tokens, dtype=torch.float64).logit()
     log_odds = (log_odds + 0.2 * torch.rand(tokens, generator=generator, dtype=torch.float64)).clamp(low, -high)
     log_odds = log_odds[torch.randperm(tokens, generator=generator)]
-    labels = torch.randint(vocabulary, (tokens,), generator=generator)
+    rounds = [torch.randperm(vocabulary, generator=generator) for _ in range(-(-tokens // vocabulary))]
+    labels = torch.cat(rounds)[:tokens]  # every token of the vocabulary, where there are enough
     sequence_ids = _sequences(tokens, 2 * LONGEST_SEQUENCE if beyond else LONGEST_SEQUENCE, generator)
     kind = sequence_ids % 3  # how another model sees the labels of a sequence: near, shifted as a whole, anywhere
 

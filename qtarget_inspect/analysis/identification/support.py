@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -20,7 +20,11 @@ TOLERANCE_IN_EPS = {True: 4e6, False: 100.0}
 TELLING_TOKENS = 40
 """Tokens of a batch that directions are chosen on; all tokens are explained afterwards, or the choice falls."""
 
-LARGEST_SUPPORT = 4
+TRIED_TOGETHER = 3
+"""Sets of up to so many directions are all tried."""
+
+LARGEST_WITH_FAMILY = 3
+"""The most directions of a set of which one has a number to be found."""
 
 REFINED = 8
 """How many of the most promising members of families are refined."""
@@ -60,7 +64,8 @@ class Support:
 def find_support(observations: Sequence[Observation], context: Sequence[str]) -> Support:
     """The fewest directions whose span holds the gradient of every token.
 
-    Sets are tried from small to large, at each size first those without a number to be estimated. Among equally small
+    Directions without a number to be estimated come first: where all of them together explain the gradient, the fewest
+    that do are taken. Otherwise one has a number, and sets with it are tried from small to large. Among equally small
     sets the order of precedence decides, and the others are named as twins. Directions that the loss cannot see (the
     teacher, for a loss that takes none) are not tried.
 
@@ -84,26 +89,55 @@ def find_support(observations: Sequence[Observation], context: Sequence[str]) ->
         return Support(nowhere, True, 0.0)
     fixed = [direction for direction in fixed_directions(context) if direction.kind != "nowhere"]
     columns = [{d.name: one.column(d) for d in fixed} for one in rows]
-    left: dict[tuple[int, ...], list[_Left]] = {(): [_Left.start(one.gradient) for one in rows]}
-    best = 1.0
-    for size in range(1, LARGEST_SUPPORT + 1):
-        found: list[tuple[int, ...]] = []
+    start = [_Left.start(one.gradient) for one in rows]
+
+    def left_by(names: Sequence[str], before: Sequence[_Left]) -> list[_Left]:
+        for name in names:
+            before = [part.without(column[name]) for part, column in zip(before, columns, strict=True)]
+        return list(before)
+
+    def share_of(parts: Sequence[_Left]) -> float:
+        return max(one.relative(part.rest) for one, part in zip(rows, parts, strict=True))
+
+    everything = share_of(left_by([d.name for d in fixed], start))
+    if everything <= tolerance:
+        return _fewest_fixed(fixed, start, left_by, share_of, tolerance, nowhere)
+    left: dict[tuple[int, ...], list[_Left]] = {(): start}
+    for size in range(1, LARGEST_WITH_FAMILY + 1):
+        found = _with_families(rows, left, fixed, size, tolerance, families(context))
+        if found is not None:
+            return replace(found, directions=(*found.directions, *nowhere))
+        if size < LARGEST_WITH_FAMILY:
+            for chosen in combinations(range(len(fixed)), size):
+                left[chosen] = left_by([fixed[chosen[-1]].name], left[chosen[:-1]])
+    return Support((), False, everything)
+
+
+def _fewest_fixed(
+    fixed: Sequence[Direction],
+    start: Sequence[_Left],
+    left_by: Callable[[Sequence[str], Sequence[_Left]], list[_Left]],
+    share_of: Callable[[Sequence[_Left]], float],
+    tolerance: float,
+    nowhere: tuple[Direction, ...],
+) -> Support:
+    """The fewest fixed directions where all together explain g: up to three by trying all sets, more by leaving out."""
+    names = [direction.name for direction in fixed]
+    for size in range(1, TRIED_TOGETHER + 1):
+        found = []
         for chosen in combinations(range(len(fixed)), size):
-            before = left[chosen[:-1]]
-            name = fixed[chosen[-1]].name
-            left[chosen] = [part.without(column[name]) for part, column in zip(before, columns, strict=True)]
-            share = max(one.relative(part.rest) for one, part in zip(rows, left[chosen], strict=True))
-            best = min(best, share)
+            share = share_of(left_by([names[i] for i in chosen], start))
             if share <= tolerance:
-                found.append(chosen)
+                found.append((chosen, share))
         if found:
-            names = [tuple(fixed[i].name for i in chosen) for chosen in found]
-            share = max(one.relative(part.rest) for one, part in zip(rows, left[found[0]], strict=True))
-            return Support((*(fixed[i] for i in found[0]), *nowhere), True, share, {}, tuple(names[1:]))
-        with_family = _with_families(rows, left, fixed, size, tolerance, families(context))
-        if with_family is not None:
-            return Support((*with_family.directions, *nowhere), True, with_family.share, with_family.numbers)
-    return Support((), False, best)
+            twins = tuple(tuple(names[i] for i in chosen) for chosen, _ in found[1:])
+            return Support((*(fixed[i] for i in found[0][0]), *nowhere), True, found[0][1], {}, twins)
+    kept = list(fixed)
+    for direction in reversed(fixed):
+        fewer = [one for one in kept if one is not direction]
+        if share_of(left_by([one.name for one in fewer], start)) <= tolerance:
+            kept = fewer
+    return Support((*kept, *nowhere), True, share_of(left_by([one.name for one in kept], start)))
 
 
 def _telling(observed: Observation) -> Observation:
@@ -189,10 +223,12 @@ def _with_families(
     for order, family in enumerate(known):
         width = len(family.make(family.grid[0]))
         bases = [chosen for chosen in left if len(chosen) == size - width]
-        members = [[np.stack([one.column(d) for d in family.make(a)]) for a in family.grid] for one in rows]
+        # a first look at the smallest vocabulary; a top k needs all of them
+        seen = range(len(rows)) if family.whole else [int(np.argmin([one.gradient.shape[1] for one in rows]))]
+        members = {i: [np.stack([rows[i].column(d) for d in family.make(a)]) for a in family.grid] for i in seen}
         for chosen in bases:
-            before = np.sqrt(sum((part.rest**2).sum() for part in left[chosen]))
-            after = np.sqrt(sum(_squares(part, columns) for part, columns in zip(left[chosen], members, strict=True)))
+            before = np.sqrt(sum((left[chosen][i].rest ** 2).sum() for i in seen))
+            after = np.sqrt(sum(_squares(left[chosen][i], members[i]) for i in seen))
             ratio = after / before
             for i in _local_minima(ratio):
                 if ratio[i] < SCREEN:

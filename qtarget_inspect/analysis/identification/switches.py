@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from qtarget_inspect.analysis.identification.library import Library
 from qtarget_inspect.analysis.identification.samples import Samples
+from qtarget_inspect.core.state import State
 from qtarget_inspect.vocabulary import laws, policy_laws
 from qtarget_inspect.vocabulary.formula import Binding, Law
 from qtarget_inspect.vocabulary.numerals import rounded, rounded_latex
@@ -77,7 +80,7 @@ class _Threshold:
     @property
     def law(self) -> Law:
         sign, latex_sign = (">", ">") if self.above else ("<=", r"\le")
-        threshold, quantity, above = self.value, self.quantity, self.above
+        threshold, quantity = self.value, self.quantity
         text, latex = rounded(threshold, 6), rounded_latex(threshold, 6)
         if not self.located:
             text = f"t, {rounded(self.low)} < t < {rounded(self.high)}"
@@ -85,10 +88,16 @@ class _Threshold:
         return Law(
             f"1[{quantity.text} {sign} {text}]",
             rf"\mathbf{{1}}[{quantity.latex} {latex_sign} {latex}]",
-            lambda s: ((quantity.log(s).exp() > threshold) == above).to(s.dtype),
+            self._value,
             quantity.requires,
             Binding.ATOM,
         )
+
+    def _value(self, state: State) -> Tensor:
+        """[N] 0 or 1; NaN inside an interval, where it is not known."""
+        value = self.quantity.log(state).exp()
+        on = ((value > self.value) == self.above).to(state.dtype)
+        return on if self.located else torch.where((value > self.low) & (value < self.high), torch.nan, on)
 
     @property
     def number(self) -> float | tuple[float, float]:

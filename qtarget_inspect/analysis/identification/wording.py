@@ -46,6 +46,7 @@ def warnings_of(
     half: torch.dtype | None,
     random: bool,
     asked: bool,
+    same: Sequence[str],
 ) -> tuple[str, ...]:
     """What to know before trusting an identification.
 
@@ -58,6 +59,7 @@ def warnings_of(
         half: the half precision that the loss casts to.
         random: whether two calls of the loss differ.
         asked: whether the loss could be asked again.
+        same: models that are the student itself on every token.
 
     Returns:
         Sentences.
@@ -89,6 +91,8 @@ def warnings_of(
                 )
     if target.coupled:
         said.append(f"tokens of a batch are coupled: {target.coupled}")
+    for name in same:
+        said.append(f"{name} are the model's own on every token: a pull to them cannot be seen")
     if not asked:
         said.append("held against your batch only: what its states do not show is not known")
     return tuple(said)
