@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from qtarget_inspect.analysis.population.forms import in_words
+from qtarget_inspect.analysis.population.points import short
 from qtarget_inspect.analysis.population.setting import check_distribution
 from qtarget_inspect.analysis.population.view import FixedPoints, explore
+from qtarget_inspect.engine.calling import parameters_of
 
 Q_STAR = (0.5, 0.3, 0.2)
 """The labels' distribution where none is given."""
@@ -28,18 +30,27 @@ class Learned:
         found: the fixed points and the verdict.
         words: the stable point that most starts reach: a closed form only where it holds for other q* as well; "-"
             where there is none.
+        models: the other models that were given and that the loss sees, name -> [V] logits.
     """
 
     found: FixedPoints
     words: str
+    models: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
-        """Verdict and learned distribution in one line."""
+        """Learned distribution and verdict in one line; digits with the q* and the models that they belong to."""
         verdict = self.found.verdict
-        if verdict == "proper":
-            return f"{self.words}: proper"
-        return f"{self.words} ({verdict}): not proper" if self.words != "-" else f"{verdict}: {self.found.reason}"
+        if self.words == "-":
+            return f"{verdict}: {self.found.reason}"
+        words = self.words
+        if "[" in words:
+            given = {
+                "q*": self.found.q_star,
+                **{k.removesuffix("_logits"): v.softmax(-1) for k, v in self.models.items()},
+            }
+            words += f" where {', '.join(f'{name} is {short(p)}' for name, p in given.items())}"
+        return f"{words}: proper" if verdict == "proper" else f"{words} ({verdict}): not proper"
 
 
 def example_models(size: int) -> dict[str, Tensor]:
@@ -79,4 +90,6 @@ def learned_by(loss: Any, q_star: Any = Q_STAR, context: Mapping[str, Any] | Non
     probabilities = check_distribution("q_star", q_star)
     given = {**example_models(probabilities.numel()), **(context or {})}
     found, population = explore(loss, probabilities, STARTS, context=given)
-    return Learned(found, in_words(found.stable[0], population) if found.stable else "-")
+    words = in_words(found.stable[0], population) if found.stable else "-"
+    seen = parameters_of(population.setting.loss.function)
+    return Learned(found, words, {name: torch.as_tensor(value) for name, value in given.items() if name in seen})
