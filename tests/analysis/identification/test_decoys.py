@@ -13,20 +13,10 @@ from .judging import FLOAT32_TOLERANCE, assert_never_wrong, assert_says_unknown,
 QUICK = ("reach",)
 """Kinds that run every time; the others are marked slow, being many."""
 
-NOT_SEEN = {
-    "label 70 twice": "not every label occurs among the probe states",
-    "weight clipped at 2.5": "weights of the probe states are small",
-}
-"""Decoys that still get a wrong law."""
-
-
-def _marks(kind: str, name: str) -> list[pytest.MarkDecorator]:
-    marks = [] if kind in QUICK else [pytest.mark.slow]
-    return [*marks, pytest.mark.xfail(strict=True, reason=NOT_SEEN[name])] if name in NOT_SEEN else marks
-
-
 CASES = [
-    pytest.param(kind, name, marks=_marks(kind, name)) for kind, family in decoys.FAMILIES.items() for name in family
+    pytest.param(kind, name, marks=() if kind in QUICK else pytest.mark.slow)
+    for kind, family in decoys.FAMILIES.items()
+    for name in family
 ]
 
 NEVER_A_LAW = [
