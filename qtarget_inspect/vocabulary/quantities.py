@@ -284,9 +284,10 @@ def collision_prob() -> Quantity:
     return Quantity("sum p^2", r"\|p\|^2", log, lambda s: 4 + log(s).abs())
 
 
-def path_normalizer(eta: float, to: str) -> Quantity:
-    """Z = sum_k p_k^(1-eta) other_k^eta of the geometric path to another model, in (0, 1] between its ends."""
+def path_normalizer(eta: float, to: str, estimated: bool = False) -> Quantity:
+    """Z = sum_k p_k^(1-eta) other_k^eta of the path to another model; less certain where eta is an estimate."""
     name, latex = _SYMBOLS[to]
+    blur = 1e4 if estimated else 8.0
 
     def log(state: State) -> Tensor:
         def compute(rows: State) -> Tensor:
@@ -295,7 +296,11 @@ def path_normalizer(eta: float, to: str) -> Quantity:
         return state.per_token(("path_normalizer", eta, to), compute)
 
     return Quantity(
-        f"Z({rounded(eta)} to {name})", rf"Z_{{{rounded_latex(eta)}}}({latex})", log, lambda s: 8 + log(s).abs(), (to,)
+        f"Z({rounded(eta)} to {name})",
+        rf"Z_{{{rounded_latex(eta)}}}({latex})",
+        log,
+        lambda s: blur + log(s).abs(),
+        (to,),
     )
 
 

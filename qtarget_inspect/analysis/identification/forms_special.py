@@ -13,7 +13,7 @@ from qtarget_inspect.vocabulary import gate_laws, laws, quantities
 from qtarget_inspect.vocabulary.formula import Law, power
 from qtarget_inspect.vocabulary.quantities import Quantity
 
-FOCAL_EXPONENTS = tuple(float(value) for value in np.geomspace(0.1, 10.0, 24))
+FOCAL_EXPONENTS = tuple(float(value) for value in np.geomspace(0.02, 12.0, 32))
 
 
 def focal_law(samples: Samples) -> FoundLaw | None:

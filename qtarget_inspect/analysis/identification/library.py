@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qtarget_inspect.analysis.identification.numbers import digits_of
 from qtarget_inspect.analysis.identification.samples import Samples
+from qtarget_inspect.analysis.identification.support import SHORT
 from qtarget_inspect.core.batch import LOGIT_CONTEXT
 from qtarget_inspect.core.state import MODEL, State
 from qtarget_inspect.vocabulary import quantities
@@ -62,7 +64,7 @@ def library(context: Sequence[str], support: Sequence[Direction], numbers: dict[
     if "weights" in context:
         core.append(quantities.token_weight())
     core += [
-        quantities.path_normalizer(numbers["eta"], direction.requires[0])
+        quantities.path_normalizer(numbers["eta"], direction.requires[0], estimated=digits_of(numbers["eta"]) > SHORT)
         for direction in support
         if direction.name.startswith("path(")
     ]

@@ -36,7 +36,7 @@ from qtarget_inspect.analysis.identification.states import (
     wide_states,
 )
 from qtarget_inspect.analysis.identification.support import Support, find_support
-from qtarget_inspect.analysis.identification.weights import Weights, weights_over
+from qtarget_inspect.analysis.identification.weights import Weights, weights_over, with_number_doubt
 from qtarget_inspect.analysis.identification.wording import residual_formula, warnings_of
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import BatchError, QTargetError
@@ -48,6 +48,12 @@ from qtarget_inspect.vocabulary.pulls import LABEL, Pull, PullGauge, Pulls, natu
 
 HELD_BACK_SHARE = 3
 """Every so-manieth token of a user's batch is held back."""
+
+STEP = 1e-6
+"""Relative step in a number of the directions, for how much the weights hang on it."""
+
+NUMBER_DOUBT = {torch.float64: 4e-13, torch.float32: 4e-6}
+"""How far, relatively, an estimated number of the directions may be off."""
 
 LARGE = 4096
 """Vocabularies above this are large."""
@@ -133,7 +139,7 @@ def _name(
 ) -> Identification:
     """Find the laws over a support, and say all of it."""
     mask = torch.cat(list(held)).numpy()
-    weights = Weights.join([weights_over(one, support.directions) for one in observations])
+    weights = _weights(box, observations, support)
     targets = [one.target for one in observations if one.target is not None]
     random = any("two calls differ" in note for target in targets for note in target.notes)
     blind = random or box.half is not None  # nothing that a law could be held against
@@ -143,7 +149,7 @@ def _name(
         direction.name: everything.with_values(
             weights.values[direction.name],
             # a pull to a model that is the student itself is nothing but rounding, and spoils the others by as much
-            weights.sigma[direction.name] + (4 * box.eps if same else 0.0),
+            weights.sigma[direction.name] + (32 * box.eps if same else 0.0),
         )
         for direction in support.directions
     }
@@ -189,6 +195,21 @@ def _name(
 
 _UNKNOWN = Formula(UNKNOWN_LAW, r"\text{unknown law}")
 _UNKNOWN_RESIDUAL = Formula("unknown", r"\text{unknown}")
+
+
+def _weights(box: BlackBox, observations: Sequence[Observation], support: Support) -> Weights:
+    """The weights over a support, less certain where a number in it is."""
+
+    def over(chosen: Sequence[Direction]) -> Weights:
+        return Weights.join([weights_over(one, chosen) for one in observations])
+
+    if support.remake is None:
+        return over(support.directions)
+    (number,) = support.numbers.values()
+    size = max(abs(number), 0.1)
+    lost = [direction for direction in support.directions if direction.kind == "nowhere"]
+    more, less = (over([*support.remake(number + sign * STEP * size), *lost]) for sign in (1, -1))
+    return with_number_doubt(over(support.directions), (more, less), STEP * size, NUMBER_DOUBT[box.precision] * size)
 
 
 def _simpler_twin(

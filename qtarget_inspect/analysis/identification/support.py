@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
+import torch
 
 from qtarget_inspect.analysis.identification.families import Family, families, fixed_directions
-from qtarget_inspect.analysis.identification.numbers import polished, shortest
+from qtarget_inspect.analysis.identification.numbers import digits_of, polished, shortest
 from qtarget_inspect.analysis.identification.observation import Observation
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.directions import Direction
@@ -35,11 +36,18 @@ MASS_ROUNDING = 16
 SILENT = 32
 """A gradient whose largest entry is below this many units of the machine precision is rounding."""
 
-LIMIT = 0.01
-"""A member so near to a limit of its family says no more than the tangent there, a tilt: that is tried on its own."""
+LIMIT = {True: 1e-3, False: 1e-2}
+"""For float64 and float32: a member so near to a limit of its family says no more than the tangent there, a tilt, which
+is tried on its own."""
 
-SCREEN = 0.5
-"""A family is refined where its nearest member takes away half of what the other directions leave."""
+SHORT = 6
+"""A number of so many digits is taken to be exact."""
+
+SCREENED_TOKENS = 14
+"""Tokens that families are looked at on first."""
+
+SCREEN = 0.8
+"""A family is refined where its nearest member leaves no more than this share of what the other directions leave."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Support:
         share: the largest share of a row's gradient that they leave.
         numbers: what was estimated: name -> number.
         twins: other sets of as many directions that explain it as well.
+        remake: the same directions with another number, where one was estimated to no short one.
     """
 
     directions: tuple[Direction, ...]
@@ -59,6 +68,7 @@ class Support:
     share: float
     numbers: dict[str, float] = field(default_factory=dict)
     twins: tuple[tuple[str, ...], ...] = ()
+    remake: Callable[[float], tuple[Direction, ...]] | None = field(default=None, repr=False)
 
 
 def find_support(observations: Sequence[Observation], context: Sequence[str]) -> Support:
@@ -144,7 +154,7 @@ def _telling(observed: Observation) -> Observation:
     """Tokens on which directions stand apart: a gradient that is not rounding, p_y neither 0 nor 1."""
     p, size = observed.state.p_label, observed.size
     live = size > 1e-12 * size.max()
-    middling = live & (p > 1e-3) & (p < 1 - 1e-3)
+    middling = (size > 1e-7 * size.max()) & (p > 1e-3) & (p < 1 - 1e-3)
     chosen = (middling if int(middling.sum()) >= 8 else live).nonzero().flatten()
     step = max(1, len(chosen) // TELLING_TOKENS)
     return observed.rows(chosen[::step])
@@ -154,7 +164,7 @@ class _Rows:
     """Gradient rows scaled to size 1, the label's entry left out, what is lost of their mass taken away."""
 
     def __init__(self, observed: Observation, tolerance: float) -> None:
-        self.observed = observed
+        self.observed, self.tolerance = observed, tolerance
         gradient = observed.gradient.numpy()
         self.labels = observed.batch.labels.numpy()[:, None]
         size = np.abs(gradient).max(-1, keepdims=True)
@@ -166,7 +176,12 @@ class _Rows:
             gradient = gradient - mass * observed.state.p.numpy()
         self.gradient = self._off_label(gradient / size)  # [n, V]
         # what cancels in a row leaves rounding of the usual size: by so much more may be left of a small row
+        self.trust = np.minimum(1.0, size / np.median(size)) ** 2  # [n, 1], and so little do they tell of a number
         self.slack = 1 + 8 * observed.eps * np.median(size) / (tolerance * size)  # [n, 1]
+
+    def every(self, step: int) -> _Rows:
+        """Every so-manieth row."""
+        return _Rows(self.observed.rows(torch.arange(len(self.gradient))[::step]), self.tolerance)
 
     def _off_label(self, rows: np.ndarray) -> np.ndarray:
         """Where all directions sum to zero the label's entry follows, and it has lost its digits where p_y -> 1."""
@@ -204,6 +219,10 @@ class _Left:
         length = np.sqrt((column**2).sum(-1, keepdims=True))
         return column / np.where(length > 1e-8, length, np.inf)
 
+    def every(self, step: int) -> _Left:
+        """What is left of every so-manieth row."""
+        return _Left(self.rest[::step], tuple(column[::step] for column in self.basis))
+
     def without(self, column: np.ndarray) -> _Left:
         """What is left with one more direction."""
         new = self.orthogonal(column)
@@ -220,15 +239,18 @@ def _with_families(
 ) -> Support | None:
     """A set of `size` directions that holds one family member, None where no set explains the gradient."""
     promising: list[tuple[float, int, Family, tuple[int, ...], float]] = []
+    step = [max(1, len(one.gradient) // SCREENED_TOKENS) for one in rows]
+    thin = [one.every(n) for one, n in zip(rows, step, strict=True)]
     for order, family in enumerate(known):
         width = len(family.make(family.grid[0]))
         bases = [chosen for chosen in left if len(chosen) == size - width]
         # a first look at the smallest vocabulary; a top k needs all of them
         seen = range(len(rows)) if family.whole else [int(np.argmin([one.gradient.shape[1] for one in rows]))]
-        members = {i: [np.stack([rows[i].column(d) for d in family.make(a)]) for a in family.grid] for i in seen}
+        members = {i: [np.stack([thin[i].column(d) for d in family.make(a)]) for a in family.grid] for i in seen}
         for chosen in bases:
-            before = np.sqrt(sum((left[chosen][i].rest ** 2).sum() for i in seen))
-            after = np.sqrt(sum(_squares(left[chosen][i], members[i]) for i in seen))
+            parts = {i: left[chosen][i].every(step[i]) for i in seen}
+            before = np.sqrt(sum((part.rest**2).sum() for part in parts.values()))
+            after = np.sqrt(sum(_squares(part, members[i]) for i, part in parts.items()))
             ratio = after / before
             for i in _local_minima(ratio):
                 if ratio[i] < SCREEN:
@@ -238,14 +260,19 @@ def _with_families(
     for _, order, family, chosen, start in promising[:REFINED]:
         number = start if family.whole else _refined(rows, left[chosen], family, start)
         share = _share(rows, left[chosen], family, number)
-        if share <= tolerance and all(abs(number - limit) > LIMIT for limit in family.limits):
+        near = LIMIT[rows[0].observed.eps < 1e-12]
+        if share <= tolerance and all(abs(number - limit) > near for limit in family.limits):
             found.append((order, family, chosen, number, share))
     if not found:
         return None
     _, family, chosen, number, share = min(found, key=lambda one: one[0])
     number = shortest(number, lambda value: _share(rows, left[chosen], family, value), tolerance, share, inverse=True)
     share = _share(rows, left[chosen], family, number)
-    return Support((*(fixed[i] for i in chosen), *family.make(number)), True, share, {family.name: number})
+    others = tuple(fixed[i] for i in chosen)
+    remake = (
+        None if digits_of(number) <= SHORT or digits_of(1 / number) <= SHORT else (lambda a: (*others, *family.make(a)))
+    )
+    return Support((*others, *family.make(number)), True, share, {family.name: number}, remake=remake)
 
 
 def _squares(part: _Left, members: Sequence[np.ndarray]) -> np.ndarray:
@@ -291,11 +318,16 @@ def _refined(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, star
     low = grid[place - 1] if place else max(start - 0.5 * abs(grid[1] - grid[0]), family.low)
     high = grid[place + 1] if place + 1 < len(grid) else min(start + (start - grid[place - 1]), family.high)
 
+    trust = np.concatenate([np.broadcast_to(one.trust, one.gradient.shape).ravel() for one in rows])
+
+    def rests(number: float) -> np.ndarray:
+        return trust * _rests(rows, parts, family, number)
+
     def squares(number: float) -> float:
-        return float((_rests(rows, parts, family, number) ** 2).sum())
+        return float((rests(number) ** 2).sum())
 
     number = float(minimize_scalar(squares, bounds=(low, high), method="bounded", options={"xatol": 1e-7}).x)
     margin = 2e-5 * max(abs(number), 0.1)  # polishing looks to both sides
     if not family.low + margin < number < family.high - margin:
         return number
-    return polished(lambda value: _rests(rows, parts, family, value), number, (family.low, family.high))
+    return polished(rests, number, (family.low, family.high))

@@ -91,6 +91,24 @@ def weights_over(observed: Observation, chosen: Sequence[Direction]) -> Weights:
     )
 
 
+def with_number_doubt(weights: Weights, moved: tuple[Weights, Weights], step: float, doubt: float) -> Weights:
+    """Weights whose uncertainty holds that of a number in their directions: sigma_j + |da_j/dnumber| doubt.
+
+    Args:
+        weights: at the number.
+        moved: at the number plus and minus a step, directions in the same order.
+        step: the step.
+        doubt: how far the number may be off.
+
+    Returns:
+        The weights, less certain.
+    """
+    sigma = {}
+    for name, more, less in zip(weights.values, moved[0].values.values(), moved[1].values.values(), strict=True):
+        sigma[name] = weights.sigma[name] + np.abs(more - less) / (2 * step) * doubt
+    return Weights(weights.values, sigma, weights.unexplained)
+
+
 def _operands(direction: Direction, observed: Observation) -> Tensor:
     """[N, V] size of the terms that a direction is the difference of, p + b or p (|s| + |E_p s|)."""
     p, values = observed.state.p, direction.values(observed.state)
