@@ -12,6 +12,9 @@ from torch import Tensor
 from qtarget_inspect.analysis.identification.observation import Observation
 from qtarget_inspect.vocabulary.directions import Direction
 
+VANISHING = 1e-13
+"""A direction this short, as a share of the terms that it is the difference of, is none."""
+
 SAFETY = 8.0
 """Operations of a loss whose rounding adds up in an entry of g."""
 
@@ -67,17 +70,19 @@ def weights_over(observed: Observation, chosen: Sequence[Direction]) -> Weights:
     rest, pulled = gradient, torch.zeros_like(rounding)
     if spanning:
         columns = torch.stack([direction.gradient(observed.state) for direction in spanning], -1)  # [N, V, J]
-        solved, spread = _solve(_off_label(columns, observed), _off_label(gradient.unsqueeze(-1), observed))
         sizes = torch.stack([_operands(direction, observed) for direction in spanning], -1)  # [N, V, J]
+        solved, spread = _solve(*(_off_label(rows, observed) for rows in (columns, gradient.unsqueeze(-1), sizes)))
         # a weight of exactly 0 may have been rounded to it, by as much as weights of the usual size are
         usual = solved.abs().median(0).values
         pulls = torch.where(solved == 0, usual, solved.abs())
         terms = _off_label((sizes * pulls.unsqueeze(1)).sum(-1, keepdim=True), observed).amax((1, 2))
         rounding = torch.maximum(rounding, SAFETY * observed.eps * terms)  # what is added up may cancel in g
+        # a pull to a model that is the student itself is nothing but rounding, and spoils the others by as much
+        vanished = (torch.isinf(spread) * usual).sum(-1)  # [N]
         for index, direction in enumerate(spanning):
             others = solved.abs().sum(-1) - solved[:, index].abs()  # [N]
             values[direction.name] = solved[:, index]
-            sigma[direction.name] = rounding * spread[:, index] + 2 * observed.eps * others
+            sigma[direction.name] = rounding * spread[:, index] + observed.eps * (2 * others + 16 * vanished)
             pulled = pulled + values[direction.name].abs()
         rest = gradient - (columns * solved.unsqueeze(1)).sum(-1)
     for direction in chosen:
@@ -123,10 +128,10 @@ def _off_label(columns: Tensor, observed: Observation) -> Tensor:
     return columns.scatter(1, index, 0.0)
 
 
-def _solve(columns: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def _solve(columns: Tensor, right: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """[N, J] solutions, and [N, J] by how much a unit of noise in the rows moves them; inf where undetermined."""
     length = columns.square().sum(1, keepdim=True).sqrt()  # [N, 1, J]
-    live = length > 0
+    live = length > VANISHING * sizes.square().sum(1, keepdim=True).sqrt()  # else only the rounding of p - b is left
     scaled = columns / torch.where(live, length, torch.inf)
     orthonormal, triangle = _orthonormal(scaled)  # [N, V, J], [N, J, J]
     diagonal = triangle.diagonal(dim1=-2, dim2=-1).abs()
