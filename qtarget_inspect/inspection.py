@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -29,6 +27,7 @@ from qtarget_inspect.analysis.precision import working_dtype
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.probes import probe_batch
+from qtarget_inspect.core.showing import in_html, in_text
 from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.adapter import adapt
 from qtarget_inspect.engine.inversion import invert
@@ -43,9 +42,6 @@ P_LABEL_EDGES = (0.0, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0)
 
 
 Part = TypeVar("Part")
-
-WIDTH = 120
-"""Columns of the plain text."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,23 +119,12 @@ class Inspection:
 
     def text(self) -> str:
         """The inspection as aligned plain text."""
-        lines = [f"{self.name:<48}{self.headline()}"]
-        lines += [_fill(f"  {label:<10}", text) for label, text in describe(self)]
-        lines += [_fill("  ! ", warning) for warning in self.warnings]
-        return "\n".join(lines)
+        return in_text(self.name, self.headline(), describe(self), self.warnings)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td style='padding-right:1.5em;vertical-align:top'>{escape(label)}</td>"
-            f"<td style='text-align:left'>{escape(text)}</td></tr>"
-            for label, text in describe(self)
-        )
-        warnings = "".join(f"<div>&#9888; {escape(warning)}</div>" for warning in self.warnings)
         curve = self.table().to_html(index=False, float_format=lambda value: f"{value:.4g}", border=0)
-        return (
-            f"<div><b>{escape(self.name)}</b> &nbsp; {escape(self.headline())}<table>{rows}</table>{warnings}"
-            f"<details><summary>gamma over p_y</summary>{curve}</details></div>"
-        )
+        more = f"<details><summary>gamma over p_y</summary>{curve}</details>"
+        return in_html(self.name, self.headline(), describe(self), self.warnings, more)
 
     def to_latex(self) -> str:
         """The row as a LaTeX table row: loss, category, gamma, residual and gauge, with the line's end.
@@ -209,18 +194,6 @@ class Inspection:
                 "method": self.target.method,
             }
         ])
-
-
-def _fill(head: str, text: str) -> str:
-    """A labelled line, broken at words where it would be wider than a terminal."""
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
 
 
 def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | float = "auto") -> Inspection:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
-from html import escape
 
 import pandas as pd
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import QTargetError
+from qtarget_inspect.core.showing import in_html, in_text
 from qtarget_inspect.core.state import State
 from qtarget_inspect.vocabulary.pulls import LABEL, PullGauge, Pulls, total_pull
 
@@ -19,8 +18,6 @@ UNKNOWN_LAW = "unknown law"
 
 SAME_GRADIENT = "the same gradient"
 PROPORTIONAL = "the same up to a constant factor"
-
-WIDTH = 120
 
 Number = float | tuple[float, float]
 
@@ -187,22 +184,14 @@ class Identification:
     @property
     def text(self) -> str:
         """The identification as aligned plain text."""
-        lines = [f"{self.name:<48}{self.headline()}"]
-        lines += [_fill(f"  {label:<10}", text) for label, text in self.lines()]
-        return "\n".join(lines + [_fill("  ! ", warning) for warning in self.warnings])
+        return in_text(self.name, self.headline(), self.lines(), self.warnings)
 
     def __repr__(self) -> str:
         """The same text that `text` gives."""
         return self.text
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td style='padding-right:1.5em;vertical-align:top'>{escape(label)}</td>"
-            f"<td style='text-align:left'>{escape(text)}</td></tr>"
-            for label, text in self.lines()
-        )
-        warnings = "".join(f"<div>&#9888; {escape(warning)}</div>" for warning in self.warnings)
-        return f"<div><b>{escape(self.name)}</b> &nbsp; {escape(self.headline())}<table>{rows}</table>{warnings}</div>"
+        return in_html(self.name, self.headline(), self.lines(), self.warnings)
 
     def row(self) -> pd.DataFrame:
         """The loss as one row of the table.
@@ -247,15 +236,3 @@ def _precision_words(precision: torch.dtype) -> str:
     if precision == torch.float64:
         return "the loss computes in float64"
     return f"the loss computes in {str(precision).removeprefix('torch.')}: laws are judged against its rounding"
-
-
-def _fill(head: str, text: str) -> str:
-    """A labelled line, broken at words where it would be wider than a terminal."""
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
