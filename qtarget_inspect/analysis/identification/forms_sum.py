@@ -97,13 +97,16 @@ class _Curve:
             return self.samples.excess(value, allowed, mask)
 
 
-def curves(samples: Samples, pool: Sequence[Quantity], inverse: bool) -> FoundLaw | None:
+def curves(
+    samples: Samples, pool: Sequence[Quantity], inverse: bool, exponents: Sequence[float] = EXPONENTS
+) -> FoundLaw | None:
     """c0 + c1 X^a, or with `inverse` the saturating c X^a / (X^a + l), over the quantities of a pool.
 
     Args:
         samples: the weight.
         pool: quantities X.
         inverse: which of the two.
+        exponents: what a is looked for from.
 
     Returns:
         The law, None where no such law predicts the weight.
@@ -116,9 +119,9 @@ def curves(samples: Samples, pool: Sequence[Quantity], inverse: bool) -> FoundLa
         if not np.isfinite(samples.log(quantity)[fit]).all() or np.ptp(samples.log(quantity)[fit]) < 1e-6:
             continue
         curve = _Curve(samples, quantity, inverse)
-        left = _screen(curve)
+        left = _screen(curve, exponents)
         best = int(np.argmin(left))
-        starts.append((max(float(left[best]), NEAR), order, curve, EXPONENTS[best]))
+        starts.append((max(float(left[best]), NEAR), order, curve, exponents[best]))
     starts.sort(key=lambda one: one[:2])
     for share, _, curve, start in starts[:REFINED]:
         if share > PROMISING:
@@ -129,11 +132,11 @@ def curves(samples: Samples, pool: Sequence[Quantity], inverse: bool) -> FoundLa
     return None
 
 
-def _screen(curve: _Curve) -> np.ndarray:
+def _screen(curve: _Curve, exponents: Sequence[float]) -> np.ndarray:
     """[exponents] share of the weighted squares that a curve leaves of those that a constant leaves."""
     fit, weight = curve.samples.fitted, curve.weight
     one, y = weight, curve.target[fit] * weight
-    columns = np.stack([curve.column(a)[fit] * weight for a in EXPONENTS])
+    columns = np.stack([curve.column(a)[fit] * weight for a in exponents])
     unit = one / np.sqrt((one**2).sum())
     y = y - (y * unit).sum() * unit
     columns = columns - (columns @ unit)[:, None] * unit

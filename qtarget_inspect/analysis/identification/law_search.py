@@ -132,7 +132,7 @@ def smooth_law(samples: Samples, known: Library) -> FoundLaw | None:
         lambda: proportional(samples, (gate_laws.log_partition(),)),
         lambda: monomials(samples, core, 2),
         lambda: varying_power(samples, core),
-        lambda: curves(samples, top, inverse=False),
+        lambda: curves(samples, top, inverse=False, exponents=(1.0,)),
         lambda: monomials(samples, core, 2, also=top),
         lambda: sums(samples, core, top),
         lambda: monomials(samples, core[:14], 3),

@@ -91,7 +91,7 @@ def _candidate_numbers(
         made += [value, 1 - value, value - 1, value / 2]
         made += [1 / value, 1 - 1 / value] if value else []
     rounded = [float(f"{value:.12g}") for value in made if value == value]
-    return tuple(dict.fromkeys(value for value in rounded if abs(value) < 1e6))
+    return tuple(dict.fromkeys(value for value in rounded if abs(value) < 1e4))
 
 
 def _best_member(
@@ -109,6 +109,7 @@ def _best_member(
 
     best, chosen = near(variant), variant
     for _ in range(min(2, len(variant.parameters))):
+        before = chosen
         for name in variant.parameters:
             if best is not None and best.relation == SAME_GRADIENT:
                 return best
@@ -116,6 +117,8 @@ def _best_member(
                 other = near(member)
                 if other is not None and (best is None or _rank(other) < _rank(best)):
                     best, chosen = other, member
+        if chosen is before:
+            break
     return best
 
 
