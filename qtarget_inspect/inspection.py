@@ -19,6 +19,7 @@ from qtarget_inspect.analysis.decomposition import (
     Decomposition,
     decompose,
 )
+from qtarget_inspect.analysis.explanation import explains
 from qtarget_inspect.analysis.identification import Identification, identify
 from qtarget_inspect.analysis.identification.holding import largest_error
 from qtarget_inspect.analysis.loss_audit import LossAudit, audit_loss
@@ -32,7 +33,7 @@ from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.adapter import adapt
 from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.target import InducedTarget
-from qtarget_inspect.inspection_text import describe, explains, unique_tokens
+from qtarget_inspect.inspection_text import describe, unique_tokens
 from qtarget_inspect.variants import Variant, resolve
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.pulls import LABEL

@@ -16,8 +16,7 @@ from qtarget_inspect.analysis.decomposition import (
     Reading,
     decompose,
 )
-from qtarget_inspect.analysis.explanation import EXPLAINED
-from qtarget_inspect.analysis.explanation import explains as explains
+from qtarget_inspect.analysis.explanation import EXPLAINED, explains
 from qtarget_inspect.analysis.identification.result import UNKNOWN_LAW
 from qtarget_inspect.tables.notes import pulls_in_words
 from qtarget_inspect.vocabulary.numerals import short_name
@@ -122,8 +121,11 @@ def _residual(seen: Inspection) -> str:
         text = "the model itself: nothing but the label is pulled to" if text == "model" else text
     else:
         text = _mixture(seen)
-    full = seen.reading.flags.get(FLAG_FULL_TRUST)
-    if full is None:
+    flagged = seen.reading.flags.get(FLAG_FULL_TRUST)
+    if flagged is None:
+        return text
+    full = flagged[torch.from_numpy(seen.unique).to(flagged.device)]  # elsewhere gamma is one of many
+    if not bool(full.any()):
         return text
     if bool(full.all()):
         others = [name for name in _live_pulls(seen) if name != LABEL]
