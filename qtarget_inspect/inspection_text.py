@@ -16,7 +16,7 @@ from qtarget_inspect.analysis.decomposition import (
     Reading,
     decompose,
 )
-from qtarget_inspect.analysis.explanation import EXPLAINED, explains
+from qtarget_inspect.analysis.explanation import EXPLAINED
 from qtarget_inspect.analysis.identification.result import UNKNOWN_LAW
 from qtarget_inspect.tables.notes import pulls_in_words
 from qtarget_inspect.vocabulary.numerals import short_name
