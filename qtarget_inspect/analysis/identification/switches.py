@@ -14,7 +14,7 @@ from qtarget_inspect.analysis.identification.library import Library
 from qtarget_inspect.analysis.identification.samples import Samples
 from qtarget_inspect.core.state import State
 from qtarget_inspect.vocabulary import laws, policy_laws
-from qtarget_inspect.vocabulary.formula import Binding, Law
+from qtarget_inspect.vocabulary.formula import Binding, Law, constant
 from qtarget_inspect.vocabulary.numerals import rounded, rounded_latex
 from qtarget_inspect.vocabulary.quantities import Quantity
 
@@ -142,40 +142,26 @@ def find_switch(
 def _by_sign(samples: Samples, on: np.ndarray, known: Library, locate: _Ask | None) -> Switch | None:
     """One threshold where the advantage is positive and another where it is negative: the clip of PPO."""
     positive = samples.evaluate(policy_laws.advantage()) > 0
-    parts: list[_Threshold | bool] = []
-    for side in (positive, ~positive):
+    sides: list[Law] = []
+    numbers: dict[str, float | tuple[float, float]] = {}
+    for side, name in ((positive, "A > 0"), (~positive, "A < 0")):
         mask = samples.use & side
         if not mask.any() or on[mask].all() or not on[mask].any():
-            parts.append(bool(on[mask].all()))
+            sides.append(constant(float(on[mask].all())))
             continue
         found = _thresholds(samples, on, mask, known, locate)
         if found is None:
             return None
-        parts.append(found)
-    texts, latex, numbers = [], [], {}
-    for part, name, sign in zip(parts, ("A > 0", "A < 0"), (">", "<"), strict=True):
-        if isinstance(part, _Threshold):
-            texts.append(f"{part.law.text} where {name}")
-            latex.append(rf"{part.law.latex}\;(A {sign} 0)")
-            numbers[f"threshold at {name}"] = part.number
-        else:
-            texts.append(f"{int(part)} where {name}")
-            latex.append(rf"{int(part)}\;(A {sign} 0)")
-    first, second = parts
+        sides.append(found.law)
+        numbers[f"threshold at {name}"] = found.number
+    up, down = sides
 
-    def value(state):  # type: ignore[no-untyped-def]
-        up = state.context("advantages") > 0
-        sides = [
-            part.law(state) if isinstance(part, _Threshold) else up.to(state.dtype) * 0 + part
-            for part in (first, second)
-        ]
-        return sides[0] * up + sides[1] * ~up
+    def value(state: State) -> Tensor:
+        return torch.where(state.context("advantages") > 0, up(state), down(state))
 
-    requires = tuple(
-        dict.fromkeys(name for part in parts if isinstance(part, _Threshold) for name in part.law.requires)
-    )
-    law = Law(f"[{', '.join(texts)}]", rf"[{', '.join(latex)}]", value, (*requires, "advantages"))
-    return Switch(law, numbers)
+    requires = tuple(dict.fromkeys((*up.requires, *down.requires, "advantages")))
+    text = f"[{up.text} where A > 0, {down.text} where A < 0]"
+    return Switch(Law(text, rf"[{up.latex}\;(A > 0), {down.latex}\;(A < 0)]", value, requires), numbers)
 
 
 def _thresholds(
@@ -246,9 +232,9 @@ def _same_order(samples: Samples, first: Quantity, second: Quantity, mask: np.nd
     return bool((steps >= -1e-9).all() or (steps <= 1e-9).all())
 
 
-def _pairs(log: np.ndarray, on: np.ndarray, mask: np.ndarray, states: Sequence[object]) -> list[tuple[int, int]]:
+def _pairs(log: np.ndarray, on: np.ndarray, mask: np.ndarray, states: Sequence[State]) -> list[tuple[int, int]]:
     """Pairs of tokens of one batch, on and off, from both sides of the turn, some near to it and some far."""
-    sizes = [len(state.batch) for state in states]  # type: ignore[attr-defined]
+    sizes = [len(state.batch) for state in states]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     best: list[tuple[int, int]] = []
     for low, high in pairwise(starts.tolist()):
