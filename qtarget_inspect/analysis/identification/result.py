@@ -84,6 +84,7 @@ class Identification:
         pulls: the directions with their laws; None where no known directions explain the gradient.
         unknown: names of the directions whose weight has no known law.
         unexplained: largest entry of Q that directions (and laws, where all are known) leave; per token in `.table()`.
+            Where no directions explain the gradient, the largest share of a token's gradient that all of them leave.
         precision: the type that the loss computes in.
         warnings: what to know before trusting it.
         nearest: registered variants by distance between gradients, nearest first.
