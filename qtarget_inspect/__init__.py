@@ -21,6 +21,7 @@ from qtarget_inspect.core.errors import (
     ReductionError,
     RegistryError,
 )
+from qtarget_inspect.core.fast_paths import fast_paths
 from qtarget_inspect.core.probes import probe_batch
 from qtarget_inspect.engine.adapter import adapt
 from qtarget_inspect.engine.inversion import invert
@@ -59,6 +60,7 @@ __all__ = [
     "compare",
     "decompose",
     "equivalent",
+    "fast_paths",
     "fixed_points",
     "get",
     "identify",
