@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from qtarget_inspect.cli import compare_command, demo_command, inspect_command, tables_command, variants_command
+from qtarget_inspect.cli import (
+    bench_command,
+    compare_command,
+    demo_command,
+    inspect_command,
+    tables_command,
+    variants_command,
+)
 from qtarget_inspect.cli.guard import GuardedGroup
 
 app = typer.Typer(
@@ -32,6 +39,7 @@ COMMANDS: tuple[tuple[str, ModuleType, str], ...] = (
     ("inspect", inspect_command, "What one loss teaches."),
     ("compare", compare_command, "Several losses on the same tokens."),
     ("demo", demo_command, "Real losses on a real language model."),
+    ("bench", bench_command, "How fast targets are on this machine."),
 )
 for name, module, summary in COMMANDS:
     app.command(name, short_help=summary, epilog=module.EXAMPLES)(getattr(module, name))

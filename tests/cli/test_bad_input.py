@@ -57,6 +57,13 @@ CASES = {
     ),
     "the teacher's own problem": (["demo", "--problem", "0"], "--problem 0 is the example that the teacher sees"),
     "a negative problem": (["demo", "--problem", "-1"], "--problem must be 0 or more"),
+    "no shape": (["bench", "--shape", "512"], "a shape is TOKENSxVOCABULARY, e.g. 512x49152, not '512'"),
+    "a shape too large": (["bench", "--shape", "9999999x99999"], "GiB are free: name a smaller shape"),
+    "an unknown logits dtype": (["bench", "--dtype", "x"], "--dtype must be one of float32, bfloat16, not 'x'"),
+    "an unknown device": (["bench", "--device", "tpu"], "--device must be one of cpu, cuda, not 'tpu'"),
+    "an unknown part": (["bench", "--only", "closed"], "a benchmark has no part closed; it has floor, plain"),
+    "no rounds": (["bench", "--quick", "--rounds", "0"], "rounds and threads must be at least 1, not 0 and None"),
+    "results without a suffix": (["bench", "--quick", "--out", "TMP/x.csv"], "end the name in .json or .md"),
     "a file for a folder": (["demo", "--out", "LOSSES"], "is a file; name a folder"),
 }
 

@@ -1,0 +1,1 @@
+"""Contenders: everything that is timed, one file a kind."""

@@ -1,0 +1,48 @@
+"""Scalars: `measure` on many losses at once, without Q."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import qtarget_inspect as qt
+from qtarget_inspect.benchmark.contenders.closed_forms import paper_rows
+from qtarget_inspect.benchmark.contenders.contender import Contender
+from qtarget_inspect.benchmark.timing import Call
+from qtarget_inspect.benchmark.workload import Workload
+from qtarget_inspect.core.errors import QTargetError
+
+PAPER = "measure, the paper's sixteen rows"
+TOP = 5
+"""Tokens that gain and lose most."""
+
+
+def measure_name(*losses: str, top: bool = False) -> str:
+    """Name of `measure` on some losses, with or without the tokens that gain and lose most."""
+    return f"measure, {' and '.join(losses)}{f', top {TOP}' if top else ''}"
+
+
+def scalar_contenders() -> tuple[Contender, ...]:
+    """`qt.measure`: all paper rows, and one or two losses with and without their top tokens.
+
+    The old policy is the reference here, so that three tensors are read: logits, reference, teacher.
+
+    Returns:
+        The contenders.
+    """
+    few = (("gem",), ("dft",), ("dft", "p-loss"))
+    return (
+        Contender(PAPER, "scalars", partial(_prepare, paper_rows(), None), about="reference and old policy are one"),
+        *(
+            Contender(measure_name(*losses, top=top), "scalars", partial(_prepare, losses, TOP if top else None))
+            for losses in few
+            for top in (False, True)
+        ),
+    )
+
+
+def _prepare(losses: tuple[str, ...], top_tokens: int | None, work: Workload) -> Call:
+    if not hasattr(qt, "measure"):
+        raise QTargetError("this version has no qt.measure")
+    context = ("reference_logits", "teacher_logits", "critical", "sequence_ids", "weights", "advantages")
+    batch = work.batch_with(*context, old_logits=work.batch.reference_logits)
+    return lambda: qt.measure(list(losses), batch, top_tokens=top_tokens)
