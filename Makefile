@@ -17,7 +17,7 @@ ENVIRONMENT = $(PYTHON) tools/environment.py --venv "$(VENV)" --torch-index "$(T
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test lint format notebooks wheel clean
+.PHONY: help demo test lint format bench notebooks wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,6 +46,10 @@ format:  ## mend style and formatting where that can be done mechanically
 	@$(ENVIRONMENT) demo dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+bench:  ## time everything and refresh the tables in benchmarks/; about ten minutes on an idle machine
+	@$(ENVIRONMENT) demo
+	@$(BIN)/python benchmarks/run.py
 
 notebooks:  ## open the notebooks
 	@$(ENVIRONMENT) demo dev notebook

@@ -28,7 +28,7 @@ def contenders(setting: Setting, groups: Collection[str] = GROUPS, *, whole: boo
     Args:
         setting: on what they run.
         groups: which groups; the floor is always there.
-        whole: every plain loss and every paper row; otherwise one plain loss, and the variants of `BOTH_WAYS`.
+        whole: all of them; otherwise one plain loss, the variants of `BOTH_WAYS`, one fit, and fewer scalars.
 
     Returns:
         The contenders, the floor first.
@@ -42,8 +42,8 @@ def contenders(setting: Setting, groups: Collection[str] = GROUPS, *, whole: boo
         *generic_contenders(losses, compiled=True),
         *closed_form_contenders(paper_rows() if whole else BOTH_WAYS),
         *top_k_contenders(),
-        *scalar_contenders(),
-        *reading_contenders(),
+        *scalar_contenders(whole=whole),
+        *reading_contenders(whole=whole),
     ]
     wanted = {"floor", *groups}
     return tuple(contender for contender in found if contender.group in wanted)

@@ -47,16 +47,20 @@ def fit_name(explained: str) -> str:
     return f"decompose, 6 attractors, explained by {explained}"
 
 
-def reading_contenders() -> tuple[Contender, ...]:
+def reading_contenders(*, whole: bool) -> tuple[Contender, ...]:
     """`decompose` with a fit over six attractors, `target.g`, and the construction of a batch.
+
+    Args:
+        whole: otherwise the fit of one loss only.
 
     Returns:
         The contenders.
     """
+    fitted = list(FITTED.items())[: None if whole else 1]
     return (
         Contender(CHECK, "readings", _check),
         Contender("target.g, asft", "readings", _gradient, fresh="q"),
-        *(Contender(fit_name(name), "readings", partial(_fit, loss)) for name, loss in FITTED.items()),
+        *(Contender(fit_name(name), "readings", partial(_fit, loss)) for name, loss in fitted),
     )
 
 

@@ -21,15 +21,18 @@ def measure_name(*losses: str, top: bool = False) -> str:
     return f"measure, {' and '.join(losses)}{f', top {TOP}' if top else ''}"
 
 
-def scalar_contenders() -> tuple[Contender, ...]:
+def scalar_contenders(*, whole: bool) -> tuple[Contender, ...]:
     """`qt.measure`: all paper rows, and one or two losses with and without their top tokens.
 
     The old policy is the reference here, so that three tensors are read: logits, reference, teacher.
 
+    Args:
+        whole: otherwise only the paper rows and one loss of which the tokens are wanted.
+
     Returns:
         The contenders.
     """
-    few = (("gem",), ("dft",), ("dft", "p-loss"))
+    few = (("gem",), ("dft",), ("dft", "p-loss")) if whole else (("gem",),)
     return (
         Contender(PAPER, "scalars", partial(_prepare, paper_rows(), None), about="reference and old policy are one"),
         *(
