@@ -52,12 +52,6 @@ class Peak:
     torch: int | None
     system: int | None
 
-    @property
-    def bytes(self) -> int | None:
-        """The larger of the two."""
-        known = [value for value in (self.torch, self.system) if value is not None]
-        return max(known) if known else None
-
 
 @dataclass(frozen=True)
 class Section:

@@ -58,7 +58,7 @@ def shape_section(
     notify(f"{setting.text}: first calls")
     ready, notices = _ready(chosen, work)
     notify(f"{setting.text}: {rounds} rounds of {len(ready)} contenders")
-    samples = interleaved({c.name: call for c, call, _ in ready}, rounds, synchronize=_synchronizer(setting.device))
+    samples = interleaved({c.name: call for c, call, _ in ready}, rounds, synchronize=synchronizer(setting.device))
     timings = []
     for contender, _, first in ready:
         scale = contender.scale(setting.rows)
@@ -99,7 +99,7 @@ def _ready(chosen: Sequence[Contender], work: Workload) -> tuple[list[tuple[Cont
     for contender in chosen:
         try:
             call = contender.prepare(work)
-            first = seconds_of(call, _synchronizer(work.setting.device))
+            first = seconds_of(call, synchronizer(work.setting.device))
         except (QTargetError, MemoryError, torch.OutOfMemoryError) as error:
             notices.append(f"{contender.name}: left out, {str(error).splitlines()[0]}")
         else:
@@ -150,5 +150,13 @@ def seconds_of(call: Call, synchronize: Callable[[], object] = lambda: None) -> 
     return time.perf_counter() - start
 
 
-def _synchronizer(device: str) -> Callable[[], object]:
+def synchronizer(device: str) -> Callable[[], object]:
+    """What waits until a device is done.
+
+    Args:
+        device: "cpu" or "cuda".
+
+    Returns:
+        A function of no arguments.
+    """
     return torch.cuda.synchronize if device == "cuda" else lambda: None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qtarget_inspect.benchmark.goals import Goal, goals
+from qtarget_inspect.benchmark.goals import MEMORY, Goal, goals
 from qtarget_inspect.benchmark.results import Results, Section
 from qtarget_inspect.benchmark.spread import Spread, ratios, spread
 
@@ -82,11 +82,12 @@ def judge(goal: Goal, section: Section, chunk_bytes: int) -> Verdict:
     Returns:
         The verdict.
     """
-    if goal.quantity == "chunks":
+    if goal.quantity in MEMORY:
         peak = section.peak(goal.contender)
-        if peak is None or peak.bytes is None:
+        used = None if peak is None else peak.torch if goal.quantity == "torch memory" else peak.system
+        if used is None:
             return Verdict(goal, section, None, _why_not(goal.contender, section))
-        value = peak.bytes / chunk_bytes
+        value = used / chunk_bytes
         return Verdict(goal, section, Spread(value, value, value))
     names = [goal.contender]
     if goal.quantity != "seconds":

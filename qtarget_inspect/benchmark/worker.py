@@ -12,7 +12,7 @@ import torch
 
 from qtarget_inspect.benchmark.contenders.generic import generic_contenders
 from qtarget_inspect.benchmark.plain_losses import PLAIN_LOSSES
-from qtarget_inspect.benchmark.sections import seconds_of, shape_section
+from qtarget_inspect.benchmark.sections import seconds_of, shape_section, synchronizer
 from qtarget_inspect.benchmark.setting import Setting
 from qtarget_inspect.benchmark.workload import make_workload
 
@@ -34,7 +34,7 @@ def main(given: Path, found: Path) -> None:
         answer: dict[str, Any] = {**asdict(section), "kind": "kept memory"}
     else:
         compiled = generic_contenders(PLAIN_LOSSES[:1], compiled=True)[0].prepare(make_workload(setting))
-        first, second = (seconds_of(compiled) for _ in range(2))
+        first, second = (seconds_of(compiled, synchronizer(setting.device)) for _ in range(2))
         answer = {"first": first, "second": second}
     found.write_text(json.dumps(answer), encoding="utf-8")
 
