@@ -12,15 +12,19 @@ from qtarget_inspect.benchmark.contenders.identify_cases import CASES, USERS_BAT
 from qtarget_inspect.benchmark.contenders.plain import naive_name
 from qtarget_inspect.benchmark.contenders.readings import CHECK, FITTED, SOFTMAXED, fit_name
 from qtarget_inspect.benchmark.contenders.scalars import PAPER, TOP, measure_name
+from qtarget_inspect.benchmark.contenders.streamed import STREAMED, STREAMED_LONG
 from qtarget_inspect.benchmark.contenders.top_k import OUR_TOP_K, TORCH_TOP_K
 from qtarget_inspect.benchmark.own_process import FIRST, SECOND
 from qtarget_inspect.benchmark.plain_losses import PLAIN_LOSSES
 from qtarget_inspect.benchmark.results import Kind
 
-Quantity = Literal["ratio", "seconds", "torch memory", "system memory", "bandwidth"]
+Quantity = Literal["ratio", "seconds", "torch memory", "system memory", "GiB", "bandwidth"]
 """ratio: of times, at most the limit. seconds: at most. torch memory, system memory: peak over inputs and result by
-either account, in the engine's budgets for a chunk, at most. bandwidth: of the logits read once and Q written once, as
-a share of that of a copy, at least the limit."""
+either account, in the engine's budgets for a chunk, at most. GiB: the same by torch, in GiB. bandwidth: of the logits
+read once and Q written once, as a share of that of a copy, at least the limit."""
+
+MEASURED = 3
+"""Tensors of logits that a stream makes at a time: the model's, a reference's, a teacher's."""
 
 MEMORY: tuple[Quantity, ...] = ("torch memory", "system memory")
 
@@ -134,11 +138,12 @@ def _memory() -> list[Goal]:
         *(closed_form_name(name) for name in BOTH_WAYS),
         PAPER,
     ]
-    return [
+    found = [
         Goal(f"peak memory by {quantity.split()[0]}: {name}", quantity, name, 2.0, "chunks")
         for name in names
         for quantity in MEMORY
     ]
+    return [*found, Goal(f"peak memory by torch: {STREAMED}", "torch memory", STREAMED, 2.0 * MEASURED, "chunks")]
 
 
 def _readings() -> list[Goal]:
@@ -160,5 +165,6 @@ def _gpu() -> list[Goal]:
     return [
         Goal("GPU, any loss, eager", "bandwidth", generic, 0.6, unit, COPY, device="cuda"),
         Goal("GPU, any loss, compiled", "bandwidth", compiled, 0.6, unit, COPY, device="cuda"),
+        Goal("GPU, streamed over the model", "GiB", STREAMED_LONG, 8.0, "GiB", device="cuda"),
         Goal("GPU, closed form: dft", "bandwidth", closed_form_name("dft"), 0.85, unit, COPY, device="cuda"),
     ]

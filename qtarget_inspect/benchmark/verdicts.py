@@ -82,12 +82,12 @@ def judge(goal: Goal, section: Section, chunk_bytes: int) -> Verdict:
     Returns:
         The verdict.
     """
-    if goal.quantity in MEMORY:
+    if goal.quantity in (*MEMORY, "GiB"):
         peak = section.peak(goal.contender)
-        used = None if peak is None else peak.torch if goal.quantity == "torch memory" else peak.system
+        used = None if peak is None else peak.system if goal.quantity == "system memory" else peak.torch
         if used is None:
             return Verdict(goal, section, None, _why_not(goal.contender, section))
-        value = used / chunk_bytes
+        value = used / (2**30 if goal.quantity == "GiB" else chunk_bytes)
         return Verdict(goal, section, Spread(value, value, value))
     names = [goal.contender]
     if goal.quantity != "seconds":

@@ -7,6 +7,7 @@ import pytest
 
 from qtarget_inspect.benchmark.contenders.collection import contenders
 from qtarget_inspect.benchmark.contenders.identify_cases import CASES, USERS_BATCH, identify_name
+from qtarget_inspect.benchmark.contenders.streamed import LONG
 from qtarget_inspect.benchmark.goals import MEMORY, Goal, goals
 from qtarget_inspect.benchmark.machine import this_machine
 from qtarget_inspect.benchmark.own_process import AGAIN, FIRST, SECOND
@@ -28,10 +29,11 @@ def results(*sections):
 
 def test_every_goal_names_what_is_measured():
     known = {contender.name for contender in contenders(SETTING)}
+    known |= {contender.name for contender in contenders(Setting(4, LONG[1], device="cuda"))}
     known |= {identify_name(case) for case in (*CASES, USERS_BATCH)} | {FIRST, SECOND, AGAIN}
     for goal in goals():
         assert goal.contender in known, goal.text
-        assert goal.quantity in ("seconds", *MEMORY) or goal.reference in known, goal.text
+        assert goal.quantity in ("seconds", "GiB", *MEMORY) or goal.reference in known, goal.text
         assert goal.less is None or goal.less in known, goal.text
 
 
@@ -68,7 +70,7 @@ def test_bandwidth_is_a_share_of_a_copys_and_is_to_be_reached():
     assert not judge(dataclasses.replace(goal, limit=0.81), section(copied), 1).met
 
 
-@pytest.mark.parametrize(("quantity", "value"), [("torch memory", 0.5), ("system memory", 2.5)])
+@pytest.mark.parametrize(("quantity", "value"), [("torch memory", 0.5), ("system memory", 2.5), ("GiB", 500 / 2**30)])
 def test_peak_memory_is_counted_in_chunks_by_either_account(quantity, value):
     goal = Goal("x", quantity, "x", 2.0)
     verdict = judge(goal, section({"x": [1.0]}, peaks=[Peak("x", 500, 2500)]), 1000)

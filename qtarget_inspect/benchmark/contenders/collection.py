@@ -12,6 +12,7 @@ from qtarget_inspect.benchmark.contenders.generic import generic_contenders
 from qtarget_inspect.benchmark.contenders.plain import plain_contenders
 from qtarget_inspect.benchmark.contenders.readings import reading_contenders
 from qtarget_inspect.benchmark.contenders.scalars import scalar_contenders
+from qtarget_inspect.benchmark.contenders.streamed import streamed_contenders
 from qtarget_inspect.benchmark.contenders.top_k import top_k_contenders
 from qtarget_inspect.benchmark.plain_losses import PLAIN_LOSSES
 from qtarget_inspect.benchmark.setting import Setting
@@ -43,6 +44,7 @@ def contenders(setting: Setting, groups: Collection[str] = GROUPS, *, whole: boo
         *closed_form_contenders(paper_rows() if whole else BOTH_WAYS),
         *top_k_contenders(),
         *scalar_contenders(whole=whole),
+        *streamed_contenders(setting),
         *reading_contenders(whole=whole),
     ]
     wanted = {"floor", *groups}
