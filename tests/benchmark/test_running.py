@@ -19,7 +19,7 @@ from qtarget_inspect.benchmark.setting import Setting
 from qtarget_inspect.benchmark.verdicts import verdicts
 from qtarget_inspect.benchmark.workload import make_workload
 
-EAGER = [group for group in GROUPS if group not in ("compiled", "scalars")]
+EAGER = [group for group in GROUPS if group != "compiled"]
 SHAPE = (24, 96)
 
 

@@ -9,7 +9,6 @@ from qtarget_inspect.benchmark.contenders.closed_forms import paper_rows
 from qtarget_inspect.benchmark.contenders.contender import Contender
 from qtarget_inspect.benchmark.timing import Call
 from qtarget_inspect.benchmark.workload import Workload
-from qtarget_inspect.core.errors import QTargetError
 
 PAPER = "measure, the paper's sixteen rows"
 TOP = 5
@@ -44,8 +43,6 @@ def scalar_contenders(*, whole: bool) -> tuple[Contender, ...]:
 
 
 def _prepare(losses: tuple[str, ...], top_tokens: int | None, work: Workload) -> Call:
-    if not hasattr(qt, "measure"):
-        raise QTargetError("this version has no qt.measure")
     context = ("reference_logits", "teacher_logits", "critical", "sequence_ids", "weights", "advantages")
     batch = work.batch_with(*context, old_logits=work.batch.reference_logits)
     return lambda: qt.measure(list(losses), batch, top_tokens=top_tokens)

@@ -12,7 +12,6 @@ from qtarget_inspect.benchmark.contenders.contender import Contender
 from qtarget_inspect.benchmark.setting import Setting
 from qtarget_inspect.benchmark.timing import Call
 from qtarget_inspect.benchmark.workload import Workload
-from qtarget_inspect.core.errors import QTargetError
 
 WIDTH = 576
 """Size of a hidden state: SmolLM2's."""
@@ -41,8 +40,6 @@ def streamed_contenders(setting: Setting) -> tuple[Contender, ...]:
 
 
 def _prepare(rows: int, work: Workload) -> Call:
-    if not hasattr(qt, "HiddenStates"):
-        raise QTargetError("this version has no qt.HiddenStates")
     setting = work.setting
     generator = torch.Generator(setting.device).manual_seed(0)
 
