@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import torch
 
-CHUNK_BYTES = 2**25
-"""Default budget of one chunk, temporaries included: each of its arrays stays near the processor's caches."""
+CHUNK_BYTES = 2**24
+"""Default budget of one chunk, temporaries included: small enough to stay in the processor's caches, large enough that
+a few dozen calls a chunk cost little beside the arithmetic."""
 
 CUDA_CHUNK_BYTES = 2**30
 """Default budget of one chunk on a GPU, where launches cost more than cache misses."""
@@ -14,7 +15,9 @@ ARRAYS = 5
 """Arrays [rows, V] that a chunk counts: a cross entropy and its gradient hold five at once, an entropy term eight."""
 
 
-def rows_per_chunk(vocabulary: int, dtype: torch.dtype, device: torch.device, chunk_size: int | None = None) -> int:
+def rows_per_chunk(
+    vocabulary: int, dtype: torch.dtype, device: torch.device, chunk_size: int | None = None, arrays: int = ARRAYS
+) -> int:
     """Number of rows that one chunk holds: budget / (V * itemsize * arrays).
 
     Args:
@@ -22,6 +25,7 @@ def rows_per_chunk(vocabulary: int, dtype: torch.dtype, device: torch.device, ch
         dtype: the type that is computed in.
         device: where the rows lie.
         chunk_size: the user's own choice of rows, or None.
+        arrays: how many arrays [rows, V] are held at once.
 
     Returns:
         At least one row.
@@ -29,7 +33,7 @@ def rows_per_chunk(vocabulary: int, dtype: torch.dtype, device: torch.device, ch
     if chunk_size is not None:
         return chunk_size
     budget = CUDA_CHUNK_BYTES if device.type == "cuda" else CHUNK_BYTES
-    return max(1, budget // (vocabulary * dtype.itemsize * ARRAYS))
+    return max(1, budget // (vocabulary * dtype.itemsize * arrays))
 
 
 def row_chunks(rows: int, size: int) -> Iterator[slice]:

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qtarget_inspect.core import numerics
+from qtarget_inspect.core import numerics, row_statistics
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.chunks import row_chunks, rows_per_chunk
 from qtarget_inspect.core.errors import MissingContextError
+from qtarget_inspect.core.fast_paths import fast_paths_enabled
+from qtarget_inspect.core.top_tokens import top_tokens
 
 MODEL = "logits"
 """The name under which the student's own logits are asked for."""
@@ -28,16 +30,20 @@ class State:
     Args:
         batch: the tokens.
         dtype: the floating type to compute in; default the logits' own, float32 for half precision.
+        fast: whether quantities share one softmax; default what `fast_paths` says. Inside torch.func.vmap, which cannot
+            look at values, pass False.
     """
 
-    def __init__(self, batch: TokenBatch, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, batch: TokenBatch, dtype: torch.dtype | None = None, fast: bool | None = None) -> None:
         self.batch = batch
         self.dtype = dtype or compute_dtype(batch.logits.dtype)
+        self.fast = fast_paths_enabled() if fast is None else fast
         self._per_token: dict[Any, Tensor] = {}
+        self._probabilities: dict[str, Tensor] = {}
 
     def rows(self, index: slice | Tensor) -> State:
         """The state of some of the rows."""
-        return State(self.batch.select(index), self.dtype)
+        return State(self.batch.select(index), self.dtype, self.fast)
 
     @property
     def labels(self) -> Tensor:
@@ -68,10 +74,35 @@ class State:
         """[N, V] log-probabilities of the model, nats."""
         return self.context(MODEL).log_softmax(-1)
 
-    @cached_property
+    @property
     def p(self) -> Tensor:
         """[N, V] probabilities of the model."""
-        return self.context(MODEL).softmax(-1)
+        return self.probabilities(MODEL)
+
+    def probabilities(self, name: str) -> Tensor:
+        """[N, V] probabilities of the model or of a context model, computed once; not to be changed.
+
+        Args:
+            name: "logits", "reference_logits", "teacher_logits" or "old_logits".
+
+        Returns:
+            [N, V] probabilities.
+        """
+        if name not in self._probabilities:
+            self._probabilities[name] = self.context(name).softmax(-1)
+        return self._probabilities[name]
+
+    def lend(self, probabilities: Tensor) -> None:
+        """Use probabilities of the model that lie somewhere already.
+
+        Args:
+            probabilities: [N, V] softmax of the logits, in the compute type; must not change before `take_back`.
+        """
+        self._probabilities[MODEL] = probabilities
+
+    def take_back(self) -> None:
+        """Forget the model's probabilities: they are computed again where they are asked for."""
+        self._probabilities.pop(MODEL, None)
 
     def log_probs(self, name: str) -> Tensor:
         """[N, V] log-probabilities of the model or of a context model.
@@ -97,24 +128,41 @@ class State:
     @cached_property
     def one_minus_p_label(self) -> Tensor:
         """[N] 1 - p_y, exact where p_y rounds to 1."""
-        return self.per_token(
-            "one_minus_p_label",
-            lambda rows: numerics.log_one_minus_label_prob(rows.context(MODEL), rows.labels).exp(),
-        )
+
+        def compute(rows: State) -> Tensor:
+            if rows.fast:
+                return row_statistics.one_minus_label_prob(rows.context(MODEL), rows.p, rows.labels)
+            return numerics.log_one_minus_label_prob(rows.context(MODEL), rows.labels).exp()
+
+        return self.per_token("one_minus_p_label", compute)
 
     @cached_property
     def entropy(self) -> Tensor:
         """[N] entropy of p, nats."""
-        return self.per_token("entropy", lambda rows: numerics.entropy(rows.log_p))
+
+        def compute(rows: State) -> Tensor:
+            if rows.fast:
+                return row_statistics.entropy(rows.context(MODEL), rows.p)
+            return numerics.entropy(rows.log_p)
+
+        return self.per_token("entropy", compute)
 
     def top_k_entropy(self, top_k: int) -> Tensor:
         """[N] entropy of the renormalised top k of p, nats; k is cut to V."""
-        return self.per_token(("top_k_entropy", top_k), lambda rows: numerics.top_k_entropy(rows.context(MODEL), top_k))
+
+        def compute(rows: State) -> Tensor:
+            if rows.fast:
+                return numerics.entropy(top_tokens(rows.context(MODEL), top_k)[0].log_softmax(-1))
+            return numerics.top_k_entropy(rows.context(MODEL), top_k)
+
+        return self.per_token(("top_k_entropy", top_k), compute)
 
     def log_prob_of_label(self, name: str) -> Tensor:
         """[N] log-probability of the label under the model or a context model, nats."""
 
         def compute(rows: State) -> Tensor:
+            if rows.fast:
+                return row_statistics.label_log_prob(rows.context(name), rows.probabilities(name), rows.labels)
             return numerics.label_log_prob_from_logits(rows.context(name), rows.labels)
 
         return self.per_token(("log_prob_of_label", name), compute)
@@ -132,7 +180,7 @@ class State:
         if key not in self._per_token:
             rows = len(self.batch)
             size = rows_per_chunk(self.batch.vocabulary, self.dtype, self.batch.logits.device)
-            if size >= rows:
+            if size >= rows or self._probabilities:  # p of all rows is at hand
                 self._per_token[key] = compute(self)
             else:
                 self._per_token[key] = torch.cat([compute(self.rows(chunk)) for chunk in row_chunks(rows, size)])

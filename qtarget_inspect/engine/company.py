@@ -18,6 +18,7 @@ COLUMNS = 32
 
 FEWEST_COLUMNS = 8
 FEWEST_PIECES = 4
+MOST_PIECES = 8
 NARROW_ENTRIES = 2**21
 """Size of a narrow batch that is not exceeded while it has more than the fewest columns."""
 
@@ -44,7 +45,7 @@ def coupling_in_company(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Ten
     dtype = plan.found.sample.logits.dtype
     narrow = narrow_batch(batch, p_label, min(columns, batch.vocabulary), dtype)
     try:
-        whole = loss_and_gradient(plan.loss, narrow.logits.clone(), narrow, plan.found.method)[1]
+        whole = loss_and_gradient(plan.loss, narrow.logits.clone(), narrow, plan.chunk_method)[1]
         apart = _in_pieces(plan, narrow)
     except QTargetError:
         return _coupling_across_chunks(plan, batch, p_label, out)
@@ -59,12 +60,16 @@ def coupling_in_company(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Ten
 
 
 def _in_pieces(plan: Plan, narrow: TokenBatch) -> Tensor:
-    """Gradient piece by piece, pieces no larger than chunks, and four at least; a mean undone."""
+    """Gradient piece by piece, a mean undone: four to eight pieces that begin where chunks begin."""
+    # Pieces as small as chunks would show no more of a loss that couples far tokens, and one that couples near ones
+    # shows it wherever a piece ends. Sequences may end there too: a loss that sees them gets the chunks themselves.
     size = max(1, min(plan.chunk, -(-len(narrow) // FEWEST_PIECES)))
+    if "sequence_ids" not in plan.loss.context.values():
+        size *= max(1, -(-len(narrow) // (size * MOST_PIECES)))
     gradient = torch.empty_like(narrow.logits)
     for part in row_chunks(len(narrow), size):
         sub = narrow.select(part)
-        piece = loss_and_gradient(plan.loss, sub.logits.clone(), sub, plan.found.method)[1]
+        piece = loss_and_gradient(plan.loss, sub.logits.clone(), sub, plan.chunk_method)[1]
         gradient[part] = piece * len(sub) if plan.law == "mean" else piece
     return gradient
 
@@ -88,7 +93,7 @@ def _coupling_across_chunks(plan: Plan, batch: TokenBatch, p_label: Tensor, out:
     z = picked.logits.to(plan.dtype)
     p = z.softmax(-1)
     try:
-        gradient = loss_and_gradient(plan.loss, z.clone(), picked, plan.found.method)[1]
+        gradient = loss_and_gradient(plan.loss, z.clone(), picked, plan.chunk_method)[1]
     except LossError:
         return SELECTION, ""
     difference = (p - gradient * plan.factor(size, len(batch)) - out[rows]).abs().amax()

@@ -1,41 +1,125 @@
-"""Compiled: the function that differentiates a chunk, through torch.compile where asked for."""
+"""Compiled: chunks whose loss, gradient and subtraction are one loop made by torch.compile, kept for the next call."""
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import LossError, QTargetError
+from qtarget_inspect.core.row_statistics import label_log_prob
 from qtarget_inspect.engine.adapter import TokenLoss
-from qtarget_inspect.engine.gradients import GradientMethod, first_line, loss_and_gradient
+from qtarget_inspect.engine.chunk import Chunk, ChunkResult, unchanged_context
+from qtarget_inspect.engine.gradients import first_line
+from qtarget_inspect.engine.plan import Plan
 
-Differentiate = Callable[[Tensor, TokenBatch], tuple[Tensor, Tensor]]
+Step = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
+"""(z, p, centre, log_total, factor, columns, labels and context) -> value; turns p into Q."""
 
 
-def chunk_differentiator(loss: TokenLoss, method: GradientMethod, compile_: bool) -> Differentiate:
-    """The function (logits, tokens) -> (value, gradient) of one chunk.
+@dataclass
+class CompiledLoss:
+    """A compiled loss with what was found out about it, for batches of one shape.
+
+    Args:
+        plan: how it runs, once that is known.
+        step: the compiled function.
+        seconds: what compiling it took, 0 before the first call.
+        writes: whether it writes into its logits; None before the first call.
+    """
+
+    step: Step
+    plan: Plan | None = None
+    seconds: float = 0.0
+    writes: bool | None = None
+
+
+MOST_KEPT = 16
+"""How many compiled losses are kept; the one that was not used for longest goes first."""
+
+_kept: OrderedDict[Any, CompiledLoss] = OrderedDict()  # each holds its function, so that an id is not given away again
+
+
+def compiled_before(loss: TokenLoss, batch: TokenBatch, settings: tuple[Any, ...]) -> CompiledLoss | None:
+    """What an earlier call with compile=True made of the same function for batches of the same shape.
+
+    Args:
+        loss: the adapted loss.
+        batch: the tokens.
+        settings: what else the result hangs on.
+
+    Returns:
+        The compiled loss; None where there is none.
+    """
+    key = _key(loss, batch, settings)
+    if key in _kept:
+        _kept.move_to_end(key)
+    return _kept.get(key)
+
+
+def keep_compiled(loss: TokenLoss, batch: TokenBatch, settings: tuple[Any, ...], made: CompiledLoss) -> None:
+    """Keep a compiled loss for later calls.
+
+    Args:
+        loss: the adapted loss, as it was handed over.
+        batch: the tokens.
+        settings: what else the result hangs on.
+        made: what to keep.
+    """
+    _kept[_key(loss, batch, settings)] = made
+    while len(_kept) > MOST_KEPT:
+        _kept.popitem(last=False)
+
+
+def _key(loss: TokenLoss, batch: TokenBatch, settings: tuple[Any, ...]) -> tuple[Any, ...]:
+    fixed = tuple(
+        sorted(
+            (name, repr(value) if isinstance(value, (int, float)) else id(value)) for name, value in loss.fixed.items()
+        )
+    )
+    shape = (tuple(batch.logits.shape), batch.logits.dtype, batch.logits.device)
+    context = tuple((name, value.dtype) for name, value in batch.context.items())
+    return (
+        id(loss.function),
+        loss.layout,
+        loss.shift,
+        loss.inputs,
+        repr(loss.context),
+        fixed,
+        shape,
+        context,
+        *settings,
+    )
+
+
+def compile_loss(loss: TokenLoss) -> CompiledLoss:
+    """The loss, its gradient and Q = p - factor * gradient as one function, through torch.compile at its first call.
 
     Args:
         loss: the loss, its layout known.
-        method: how to differentiate; only "torch.func" is compiled.
-        compile_: whether to compile.
 
     Returns:
-        The function.
+        The compiled loss.
     """
-    if not compile_ or method != "torch.func":
-        return lambda z, sub: loss_and_gradient(loss, z, sub, method)
-    return _compiled(loss)
+    from qtarget_inspect.engine.fusion import known_softmax, label_fusion  # registers an operator with torch
 
-
-def _compiled(loss: TokenLoss) -> Differentiate:
-    """torch.compile of the gradient. Context goes in as a dict of tensors: nothing of one chunk is kept."""
-
-    def step(z: Tensor, fields: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def step(
+        z: Tensor,
+        p: Tensor,
+        centre: Tensor,
+        log_total: Tensor,
+        factor: Tensor,
+        columns: Tensor,
+        fields: dict[str, Tensor],
+    ) -> Tensor:
+        softmax = known_softmax(z, p, centre, log_total, columns)
         tokens = TokenBatch.unchecked({"logits": z, **fields})
 
         def total(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,20 +127,76 @@ def _compiled(loss: TokenLoss) -> Differentiate:
             return value.sum(), value.detach()
 
         gradient, value = torch.func.grad(total, has_aux=True)(z)
-        return value, gradient
+        p.copy_(softmax - gradient * factor)
+        return value
 
     # torch.compile keeps what it compiled by code object, up to a limit: a code object of its own for every loss
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, step.__defaults__, step.__closure__)
-    compiled = torch.compile(own, dynamic=False)
+    fusion = label_fusion()
+    options = {} if fusion is None else {"post_grad_custom_pre_pass": fusion}
+    return CompiledLoss(torch.compile(own, dynamic=False, options=options))
 
-    def differentiate(z: Tensor, sub: TokenBatch) -> tuple[Tensor, Tensor]:
-        try:
-            return compiled(z, {"labels": sub.labels, **sub.context})
-        except QTargetError:
-            raise
-        except Exception as error:
-            raise LossError(
-                f"{loss.name} could not be compiled: {type(error).__name__}: {first_line(error)}. Leave compile=False."
-            ) from error
 
-    return differentiate
+def compiled_chunk(plan: Plan, made: CompiledLoss, workspace: Tensor) -> Chunk:
+    """Chunks of Q through the compiled loss; torch's own softmax goes in, since the compiler's is slower on a CPU.
+
+    Args:
+        plan: how.
+        made: the compiled loss.
+        workspace: [chunk, V] where logits are copied if they are of another type, or the loss writes into them.
+
+    Returns:
+        The function.
+    """
+    columns = torch.arange(workspace.shape[-1], dtype=torch.int32, device=workspace.device)
+
+    def run(sub: TokenBatch, target: Tensor, factor: float) -> ChunkResult:
+        z = sub.logits
+        if made.writes is not False or z.dtype != workspace.dtype:
+            z = workspace[: len(sub)]
+            z.copy_(sub.logits)
+        torch.softmax(z, -1, out=target)
+        index = sub.labels.unsqueeze(-1)
+        p_label = target.gather(-1, index).squeeze(-1)
+        centre, log_total = _known(z, target, sub.labels)
+        scale = torch.tensor(factor, dtype=workspace.dtype, device=workspace.device)
+        start = time.perf_counter()
+        with unchanged_context(plan.loss.name, sub):
+            fields = {"labels": sub.labels, **sub.context}
+            value = _call(made.step, plan.loss.name, z, target, centre, log_total, scale, columns, fields)
+        if made.writes is None:
+            made.seconds = time.perf_counter() - start
+            made.writes = not torch.equal(z, sub.logits.to(z.dtype))
+        sizes = (p_label - target.gather(-1, index).squeeze(-1)).abs()
+        if not bool((sizes > 0).any()):
+            sizes = (sub.logits.to(target.dtype).softmax(-1) - target).abs().amax(-1)
+
+        def row(number: int) -> Tensor:
+            rows = slice(number, number + 1)
+            return (sub.logits[rows].to(target.dtype).softmax(-1) - target[rows]) / factor
+
+        return ChunkResult(value, p_label, sizes, row)
+
+    return run
+
+
+def _known(z: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """log softmax(z) = (z - centre) - log_total, [n, 1] each: the label's logit, or the largest where that is none."""
+    centre = z.gather(-1, labels.unsqueeze(-1))
+    log_total = -label_log_prob(z, p, labels).unsqueeze(-1)
+    impossible = torch.isinf(centre) | torch.isinf(log_total)
+    if bool(impossible.any()):
+        centre = torch.where(impossible, z.amax(-1, keepdim=True), centre)
+        log_total = torch.where(impossible, -p.amax(-1, keepdim=True).log(), log_total)
+    return centre, log_total
+
+
+def _call(step: Step, name: str, *arguments: Any) -> Tensor:
+    try:
+        return step(*arguments)
+    except QTargetError:
+        raise
+    except Exception as error:
+        raise LossError(
+            f"{name} could not be compiled: {type(error).__name__}: {first_line(error)}. Leave compile=False."
+        ) from error

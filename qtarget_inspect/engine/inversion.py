@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -9,13 +10,16 @@ from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import BatchError, LossError
+from qtarget_inspect.core.fast_paths import fast_paths_enabled
+from qtarget_inspect.core.memory import KEPT_BYTES, empty, keep_freed_memory
 from qtarget_inspect.core.state import compute_dtype
 from qtarget_inspect.core.tolerances import rounding, row_size
 from qtarget_inspect.engine.adapter import TokenLoss, adapt, name_of
 from qtarget_inspect.engine.closed_form import closed_form
+from qtarget_inspect.engine.compiled import CompiledLoss, compile_loss, compiled_before, keep_compiled
 from qtarget_inspect.engine.failures import refuse_constant
 from qtarget_inspect.engine.gradients import own_random_numbers
-from qtarget_inspect.engine.plan import Plan, calls_with_one_item, make_plan
+from qtarget_inspect.engine.plan import GUARDS_SEEN_BEFORE, Plan, calls_with_one_item, make_plan
 from qtarget_inspect.engine.reduction import LEAK
 from qtarget_inspect.engine.running import run
 from qtarget_inspect.engine.target import InducedTarget
@@ -55,8 +59,9 @@ def invert(
         dtype: type to compute in; default the logits' own, float32 for half precision, which is upcast once.
         chunk_size: rows at a time; default by a memory budget. Chunks never change the answer: coupled losses run
             whole.
-        compile: compile the torch.func gradient of a chunk with torch.compile (first call takes seconds). A closed
-            form, a loss that runs whole, and other methods have nothing to compile.
+        compile: make one loop of a chunk's loss, gradient and Q with torch.compile. The first call takes seconds, which
+            `.notes` tells; the loop and what was found out about the loss are kept as long as the function lives, for
+            batches of the same shape. A closed form, a loss that runs whole, and other methods have nothing to compile.
         out: [N, V] tensor to write Q into.
 
     Returns:
@@ -81,6 +86,8 @@ def invert(
     dtype = _check_arguments(batch, method, dtype, chunk_size)
     resolved = resolve(loss)
     variant = resolved if isinstance(resolved, Variant) else None
+    if batch.logits.nbytes > KEPT_BYTES:
+        keep_freed_memory()
     with torch.inference_mode(False):
         out = _output(batch, dtype, out)
         if variant is not None and variant.pulls is not None and method in ("auto", "closed-form"):
@@ -89,10 +96,19 @@ def invert(
             raise LossError(f"{_name(resolved)} has no declared pulls, so no closed form; use method='auto'.")
         token_loss = adapted(resolved)
         coupling = variant.coupling if variant is not None else None
-        plan, carrying = make_plan(token_loss, batch, reduction, method, dtype, chunk_size, compile, coupling)
+        settings = (reduction, method, dtype, chunk_size)
+        compiled = compiled_before(token_loss, batch, settings) if compile and fast_paths_enabled() else None
+        if compiled is not None and compiled.plan is not None:
+            plan, carrying = compiled.plan, batch
+        else:
+            plan, carrying = make_plan(token_loss, batch, reduction, method, dtype, chunk_size, compile, coupling)
+            compiled = compile_loss(plan.loss) if plan.is_compiled else None
         with own_random_numbers(batch.logits.device):
-            outcome = run(plan, carrying, out, "q")
-        notes = _notes(outcome.plan, coupling)
+            outcome = run(plan, carrying, out, "q", compiled)
+        notes = _notes(outcome.plan, coupling, compiled)
+        if compiled is not None and carrying is batch and outcome.plan.law is not None and compiled.plan is None:
+            compiled.plan = replace(plan, seen_before=True, guards=GUARDS_SEEN_BEFORE)
+            keep_compiled(token_loss, batch, settings, compiled)
         if outcome.silent:
             refuse_constant(outcome.plan.loss, carrying, outcome.plan.found.method, dtype)
             notes.append("the gradient is zero on every token: Q is the model")
@@ -102,7 +118,7 @@ def invert(
         if outcome.plan.found.random:
             return of_q  # of the same draw
         with torch.inference_mode(False), own_random_numbers(batch.logits.device):
-            gradient = torch.empty_like(out)
+            gradient = empty(*out.shape, dtype=out.dtype, device=out.device)
             run(outcome.plan, carrying, gradient, "g")
         # a loss that has moved on since (a step counter, an EMA) gives another gradient now: then Q's own is meant
         same = (gradient - of_q).abs_().amax(-1) <= 100 * rounding(out.dtype) * row_size(gradient)
@@ -111,7 +127,6 @@ def invert(
     done = outcome.plan
     return InducedTarget(
         out,
-        outcome.mass,
         batch,
         done.loss.name,
         done.found.method,
@@ -139,7 +154,7 @@ def adapted(resolved: Any) -> TokenLoss:
     return adapt(resolved.bound_loss, name=resolved.label)
 
 
-def _notes(plan: Plan, coupling: str | None) -> list[str]:
+def _notes(plan: Plan, coupling: str | None, compiled: CompiledLoss | None) -> list[str]:
     """What else is worth knowing."""
     notes = [plan.found.reason] if plan.found.reason else []
     if plan.found.random:
@@ -152,7 +167,10 @@ def _notes(plan: Plan, coupling: str | None) -> list[str]:
         notes.append("called with num_items_in_batch = 1")
     if plan.loss.private:
         notes.append("the loss writes into its arguments: it was given copies")
-    if plan.compile and (plan.law is None or plan.found.method != "torch.func"):
+    if compiled is not None and plan.law is not None:
+        when = "in an earlier call, which also studied it" if plan.seen_before else f"in {compiled.seconds:.1f} s"
+        notes.append(f"compiled {when}")
+    elif plan.compile:
         notes.append("compile=True had nothing to compile: only torch.func gradients of chunks are compiled")
     return notes
 
@@ -176,7 +194,7 @@ def _check_arguments(batch: TokenBatch, method: str, dtype: torch.dtype | None, 
 def _output(batch: TokenBatch, dtype: torch.dtype, out: Tensor | None) -> Tensor:
     shape = batch.logits.shape
     if out is None:
-        return torch.empty(shape, dtype=dtype, device=batch.logits.device)
+        return empty(*shape, dtype=dtype, device=batch.logits.device)
     if not isinstance(out, Tensor):
         raise BatchError(f"out must be a torch.Tensor of shape {list(shape)}, not {type(out).__name__}.")
     if out.shape != shape or out.dtype != dtype or out.device != batch.logits.device or not out.is_contiguous():

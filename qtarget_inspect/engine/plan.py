@@ -12,10 +12,11 @@ from torch import Tensor
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.chunks import rows_per_chunk
 from qtarget_inspect.core.errors import LossError, ReductionError
+from qtarget_inspect.core.fast_paths import fast_paths_enabled
 from qtarget_inspect.engine.adapter import TokenLoss
 from qtarget_inspect.engine.calling import parameters_of
 from qtarget_inspect.engine.carrying import carry_rows
-from qtarget_inspect.engine.gradients import loss_and_gradient, own_random_numbers
+from qtarget_inspect.engine.gradients import GradientMethod, loss_and_gradient, own_random_numbers
 from qtarget_inspect.engine.recognition import Recognised, recognise
 from qtarget_inspect.engine.reduction import (
     LEAK,
@@ -34,6 +35,12 @@ from qtarget_inspect.engine.samples import SAMPLE_TOKENS
 
 Law = Literal["alike", "mean"]
 """What company does to a token's gradient: nothing, or division by the number of tokens."""
+
+GUARDS = 4
+"""How many chunks have a row compared with its token alone. `coupling_in_company` looks at all tokens."""
+
+GUARDS_SEEN_BEFORE = 2
+"""The same for a loss that was compiled and studied before."""
 
 AS_RETURNED = Reduction("none", "none: one value a token was returned")
 ALONE = Reduction("alone", "each token differentiated alone, nothing to undo")
@@ -54,6 +61,9 @@ class Plan:
         coupled: how tokens are coupled, None where no coupling is known.
         scale: the largest gradient entry seen on the sample.
         compile: whether to compile the gradient of a chunk.
+        free_method: whether the gradient method was left to the engine.
+        guards: how many chunks have a row compared with its token alone, spread over the batch.
+        seen_before: whether the plan comes from an earlier call with the same loss and the same shape of batch.
         settled: whether chunks are known to give the right answer, or the whole batch's reduction is known.
     """
 
@@ -66,12 +76,35 @@ class Plan:
     coupled: str | None = None
     scale: float = 0.0
     compile: bool = False
+    free_method: bool = True
+    guards: int = GUARDS
+    seen_before: bool = False
     settled: bool = False
 
     @property
     def loss(self) -> TokenLoss:
         """The loss, its layout known."""
         return self.found.loss
+
+    @property
+    def chunk_method(self) -> GradientMethod:
+        """How chunks are differentiated: plain autograd where torch.func gave the same on the sample.
+
+        Inside torch.func, gather and indexing write into fresh memory; plain autograd is about a third faster.
+        """
+        same = self.found.method == "torch.func" and self.free_method and not self.found.random
+        return "autograd" if same and fast_paths_enabled() else self.found.method
+
+    @property
+    def asked_for(self) -> frozenset[str]:
+        """Names of the batch's context that the loss asks for."""
+        return frozenset(self.loss.context.values())
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether chunks go through torch.compile: where that was asked for, and there are chunks of torch.func."""
+        wanted = self.compile and fast_paths_enabled()
+        return wanted and self.law is not None and self.found.method == "torch.func" and self.loss.layout != "token"
 
     def factor(self, rows: int, tokens: int) -> float:
         """What the gradient of a chunk is multiplied by: D for "alike", D n / N for "mean", D the divisor to undo.
@@ -124,6 +157,7 @@ def make_plan(
         found, batch = _recognise_with_rows(loss, batch, method, dtype)
         chunk = rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size)
         plan = Plan(found, declared, dtype, chunk, None, AS_RETURNED, coupling, compile=compile_)
+        plan = replace(plan, free_method=method == "auto")
         if declared != "auto":
             plan = replace(plan, reduction=declared_reduction(declared, len(batch)))
         return _decide(plan, len(batch)), batch

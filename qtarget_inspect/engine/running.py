@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,16 +12,15 @@ from torch import Tensor
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.chunks import row_chunks
 from qtarget_inspect.core.errors import LossError, ReductionError
+from qtarget_inspect.engine.chunk import Kind, eager_chunk, unchanged_context
 from qtarget_inspect.engine.company import coupling_in_company
-from qtarget_inspect.engine.compiled import Differentiate, chunk_differentiator
+from qtarget_inspect.engine.compiled import CompiledLoss, compiled_chunk
 from qtarget_inspect.engine.failures import refuse_not_finite
 from qtarget_inspect.engine.gradients import loss_and_gradient
 from qtarget_inspect.engine.plan import Plan
 from qtarget_inspect.engine.recognition import holds_rows
 from qtarget_inspect.engine.reduction import UNKNOWN, Reduction, coupling_of, own_weights, study_rows, undo
 from qtarget_inspect.engine.samples import sample_rows
-
-Kind = Literal["q", "g"]
 
 STUDIED_ROWS = 48
 """How many rows of a whole batch are compared with their tokens alone."""
@@ -54,7 +53,7 @@ class _Pass:
     silent: bool
 
 
-def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
+def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind, compiled: CompiledLoss | None = None) -> Outcome:
     """Fill `out` with Q = p - g or with g.
 
     Args:
@@ -62,6 +61,7 @@ def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
         batch: the whole batch.
         out: [N, V] where to write.
         kind: "q" or "g".
+        compiled: the compiled loss, for Q; None for plain calls.
 
     Returns:
         What was found on the way.
@@ -71,10 +71,10 @@ def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
     """
     if plan.law is None:
         return _run_whole(plan, batch, out, kind)
-    passed = _run_chunks(plan, batch, out, kind)
+    passed = _run_chunks(plan, batch, out, kind, compiled)
     if passed is not None:
         coupled, note = None, ""
-        if not plan.settled:
+        if not (plan.settled or plan.seen_before):
             with warnings.catch_warnings(action="ignore"):
                 coupled, note = coupling_in_company(plan, batch, passed.p_label, out)
         if coupled is None:
@@ -84,91 +84,58 @@ def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
     return _run_whole(replace(plan, law=None), batch, out, kind)
 
 
-def _run_chunks(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> _Pass | None:
+def _run_chunks(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind, compiled: CompiledLoss | None) -> _Pass | None:
     """Chunk by chunk into `out`; None where a guarded row shows that chunks would change the answer."""
     rows, chunk = len(batch), min(plan.chunk, len(batch))
     device = batch.logits.device
     workspace = torch.empty(chunk, batch.vocabulary, dtype=plan.dtype, device=device)
     mass = torch.empty(rows, dtype=plan.dtype, device=device)
     p_label = torch.empty(rows, dtype=plan.dtype, device=device)
-    differentiate = chunk_differentiator(plan.loss, plan.found.method, plan.compile)
     slices = list(row_chunks(rows, chunk))
-    if plan.compile and slices[-1].stop - slices[-1].start < chunk:
-        slices[-1] = slice(rows - chunk, rows)  # some rows twice, rather than a second shape to compile
+    if compiled is not None and kind == "q":
+        run_chunk = compiled_chunk(plan, compiled, workspace)
+        if slices[-1].stop - slices[-1].start < chunk:
+            slices[-1] = slice(rows - chunk, rows)  # some rows twice, rather than a second shape to compile
+    else:
+        run_chunk = eager_chunk(plan, workspace, kind)
     guarded = _guarded(plan, len(slices))
     silent = True
     for number, part in enumerate(slices):
         sub = batch.select(part)
         target = out[part]
-        value, gradient = _one_chunk(plan, differentiate, sub, workspace[: len(sub)], target, kind)
-        if kind == "q":
-            p_label[part] = target.gather(-1, sub.labels.unsqueeze(-1)).squeeze(-1)
-        strongest = gradient.gather(-1, sub.labels.unsqueeze(-1)).squeeze(-1).abs()
-        if not bool((strongest > 0).any()):
-            strongest = torch.linalg.vector_norm(gradient, torch.inf, dim=-1)
-        silent = silent and not bool((strongest > 0).any())
-        if number in guarded and not _agrees_alone(plan, gradient, sub, strongest.argmax().reshape(1)):
-            refuse_not_finite(plan.loss, value, gradient.sum(-1), sub, part.start, plan.dtype)
-            return None
-        factor = plan.factor(len(sub), rows)
-        if kind == "q":
-            target.sub_(gradient, alpha=factor)
-        else:
-            torch.mul(gradient, factor, out=target)
+        done = run_chunk(sub, target, plan.factor(len(sub), rows))
+        p_label[part] = done.p_label
+        silent = silent and not bool((done.sizes > 0).any())
         mass[part] = target.sum(-1)
-        refuse_not_finite(plan.loss, value, mass[part], sub, part.start, plan.dtype)
+        if len(guarded) < len(slices) and not (plan.settled or bool(torch.isfinite(mass[part].sum()))):
+            # tokens that hang together may be NaN in some company only: look at every chunk before this is called NaN
+            return _run_chunks(replace(plan, guards=len(slices)), batch, out, kind, compiled)
+        refuse_not_finite(plan.loss, done.value, mass[part], sub, part.start, plan.dtype)
+        if number in guarded and not _agrees_alone(plan, done.row, sub, int(done.sizes.argmax())):
+            return None
     return _Pass(mass, p_label, silent)
 
 
-def _one_chunk(
-    plan: Plan, differentiate: Differentiate, sub: TokenBatch, z: Tensor, target: Tensor, kind: Kind
-) -> tuple[Tensor, Tensor]:
-    """Loss and gradient of a chunk; p goes into `target` first, since a loss may write into its logits."""
-    z.copy_(sub.logits)  # half precision is upcast here, once
-    if kind == "q":
-        torch.softmax(z, -1, out=target)
-    with _unchanged_context(plan.loss.name, sub):
-        return differentiate(z, sub)
-
-
-class _unchanged_context:  # noqa: N801, used like a function
-    """Refuse a loss that writes into the user's context after all, though it did not on the sample."""
-
-    def __init__(self, name: str, batch: TokenBatch) -> None:
-        self.name, self.batch = name, batch
-
-    def __enter__(self) -> None:
-        self.versions = {key: _version(value) for key, value in self.batch.context.items()}
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        for key, value in self.batch.context.items():
-            if kind is None and _version(value) != self.versions[key]:
-                raise LossError(
-                    f"{self.name} wrote into {key} of your batch; clone it inside the loss before changing it."
-                )
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
-
-
 def _guarded(plan: Plan, chunks: int) -> set[int]:
-    """Numbers of the chunks in which one row is compared with its token alone."""
-    return set() if plan.settled else set(range(chunks))
+    """Numbers of the chunks in which one row is compared with its token alone: all, or some spread over the batch."""
+    if plan.settled:
+        return set()
+    return {round(number) for number in torch.linspace(0, chunks - 1, min(chunks, plan.guards)).tolist()}
 
 
-def _agrees_alone(plan: Plan, gradient: Tensor, sub: TokenBatch, row: Tensor) -> bool:
+def _agrees_alone(plan: Plan, row_gradient: Callable[[int], Tensor], sub: TokenBatch, row: int) -> bool:
     """Whether a row is what its token has alone, up to the law that was found on the sample."""
-    study = study_rows(plan.loss, sub, gradient[row], row, plan.found.method, plan.dtype, plan.scale)
+    gradient, where = row_gradient(row), torch.tensor([row], device=sub.labels.device)
+    study = study_rows(plan.loss, sub, gradient, where, plan.found.method, plan.dtype, plan.scale)
     expected = 1 / len(sub) if plan.law == "mean" else 1.0
-    if not bool(study.usable.any()) and float(gradient[row].abs().amax()) <= 1e-3 * plan.scale:
+    if not bool(study.usable.any()) and float(gradient.abs().amax()) <= 1e-3 * plan.scale:
         return True  # nothing here but rounding
     return coupling_of(study, expected) is None
 
 
 def _run_whole(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
     """All rows in one call, for losses whose tokens hang together; the reduction is measured in that very batch."""
-    with _unchanged_context(plan.loss.name, batch):
+    with unchanged_context(plan.loss.name, batch):
         value, gradient = loss_and_gradient(plan.loss, batch.logits.to(plan.dtype, copy=True), batch, plan.found.method)
     refuse_not_finite(plan.loss, value, gradient.sum(-1), batch, 0, plan.dtype)
     if not plan.settled:

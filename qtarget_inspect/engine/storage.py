@@ -33,7 +33,7 @@ def save_target(target: InducedTarget, path: str | Path) -> Path:
         MissingDependencyError: safetensors is not installed.
     """
     batch, reduction = target.batch, target.reduction
-    tensors: dict[str, Tensor] = {"q": target.q, "mass": target.mass, "g": target.g}
+    tensors: dict[str, Tensor] = {"q": target.q, "g": target.g}
     tensors |= {f"batch.{name}": getattr(batch, name) for name in _BATCH_TENSORS if getattr(batch, name) is not None}
     if isinstance(reduction.divisor, Tensor):
         tensors["divisor"] = reduction.divisor
@@ -90,7 +90,6 @@ def load(path: str | Path) -> InducedTarget:
     gradient = tensors["g"]
     return InducedTarget(
         q=tensors["q"],
-        mass=tensors["mass"],
         batch=TokenBatch.unchecked(fields),
         loss=words["loss"],
         method=words["method"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,6 @@ class InducedTarget:
 
     Args:
         q: [N, V] the induced target; may be signed, may not sum to 1.
-        mass: [N] sum of Q, 1 where the loss is shift invariant.
         batch: the tokens.
         loss: the loss's name.
         method: "closed-form", "torch.func", "autograd" or "vmap".
@@ -42,7 +41,6 @@ class InducedTarget:
     """
 
     q: Tensor
-    mass: Tensor
     batch: TokenBatch
     loss: str
     method: str
@@ -72,11 +70,17 @@ class InducedTarget:
         return self.make_gradient() if self.make_gradient is not None else self.p - self.q
 
     @cached_property
+    def mass(self) -> Tensor:
+        """[N] sum of Q, 1 where the loss is shift invariant; computed on first use."""
+        return torch.cat([self.q[rows].sum(-1) for rows in self._chunks()])
+
+    @cached_property
     def negative_mass(self) -> Tensor:
-        """[N] total of Q's negative entries, >= 0."""
-        size = rows_per_chunk(self.q.shape[1], self.q.dtype, self.q.device)
-        parts = [(-self.q[rows]).clamp(min=0).sum(-1) for rows in row_chunks(len(self.batch), size)]
-        return torch.cat(parts)
+        """[N] total of Q's negative entries, >= 0; computed on first use."""
+        return torch.cat([self.q[rows].clamp(max=0).sum(-1).neg_() for rows in self._chunks()])
+
+    def _chunks(self) -> Iterator[slice]:
+        return row_chunks(len(self.batch), rows_per_chunk(self.q.shape[1], self.q.dtype, self.q.device))
 
     @cached_property
     def q_label(self) -> Tensor:

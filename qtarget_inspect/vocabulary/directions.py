@@ -83,6 +83,16 @@ class Direction:
             return torch.zeros_like(state.p)
         return self.rows(state)
 
+    def add_to(self, rows: Tensor, weight: Tensor, state: State) -> None:
+        """Add weight * b to rows in place; for directions toward a distribution.
+
+        Args:
+            rows: [N, V] what to add to.
+            weight: [N, 1] the weights.
+            state: the state.
+        """
+        rows.addcmul_(weight, self.values(state))
+
     def gradient(self, state: State) -> Tensor:
         """[N, V] the direction d itself: what one unit of this pull adds to the logit gradient."""
         if self.kind == "nowhere":
@@ -105,6 +115,15 @@ class LabelDirection(Direction):
         return gradient.scatter_(-1, state.labels.unsqueeze(-1), -state.one_minus_p_label.unsqueeze(-1))
 
 
+@dataclass(frozen=True)
+class UniformDirection(Direction):
+    """The pull to the uniform, whose rows need not be written out to be added."""
+
+    def add_to(self, rows: Tensor, weight: Tensor, state: State) -> None:
+        """Add weight / V to every entry."""
+        rows.add_(weight, alpha=1 / rows.shape[-1])
+
+
 def label() -> Direction:
     """Toward the observed token: b = onehot(y)."""
     return LabelDirection("label", "onehot(y)", r"\mathbf{1}_y", "toward", RowFunction(_label_rows))
@@ -112,7 +131,7 @@ def label() -> Direction:
 
 def uniform() -> Direction:
     """Toward the uniform over the vocabulary, label included: b = 1 / V."""
-    return Direction("uniform", "uniform", "u", "toward", RowFunction(_uniform_rows))
+    return UniformDirection("uniform", "uniform", "u", "toward", RowFunction(_uniform_rows))
 
 
 def context_model(name: str, temperature: float = 1.0) -> Direction:
@@ -305,15 +324,34 @@ def _uniform_rows(state: State) -> Tensor:
 
 
 def _context_rows(state: State, name: str, temperature: float) -> Tensor:
-    return (state.context(name) / temperature).softmax(-1)
+    if temperature == 1.0:
+        return state.context(name).softmax(-1)
+    scaled = state.context(name) / temperature
+    return torch.softmax(scaled, -1, out=scaled) if state.fast else scaled.softmax(-1)
 
 
 def _power_rows(state: State, exponent: float) -> Tensor:
+    if state.fast and exponent > 0:
+        logits = state.context(MODEL)
+        centre = _label_logits(logits, state.labels) * -exponent
+        scaled = torch.add(centre, logits, alpha=exponent)
+        return torch.softmax(scaled, -1, out=scaled)
     return scaled_log_probs(state.log_p, exponent).softmax(-1)
 
 
 def _path_rows(state: State, eta: float, to: str) -> Tensor:
+    if state.fast and 0 < eta < 1:
+        logits, other = state.context(MODEL), state.context(to)
+        centre = _label_logits(logits, state.labels) * (eta - 1) - _label_logits(other, state.labels) * eta
+        mixed = torch.add(centre, logits, alpha=1 - eta).add_(other, alpha=eta)
+        return torch.softmax(mixed, -1, out=mixed)
     return geometric_path(state.log_p, state.log_probs(to), eta).exp()
+
+
+def _label_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """[N, 1] the labels' logits, 0 where the label is impossible: an offset that keeps scaled logits small."""
+    own = logits.gather(-1, labels.unsqueeze(-1))
+    return own.masked_fill(torch.isneginf(own), 0.0)
 
 
 def _others_rows(state: State) -> Tensor:

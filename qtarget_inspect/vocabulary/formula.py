@@ -47,6 +47,8 @@ class Law:
         binding: how tightly the formula binds: `Binding.SUM` for "1 - p_y", `Binding.PRODUCT` for "2 p_y".
         number: the value where it is the same for every token.
         negative: whether the formula begins with a minus that holds for all of it, as in "-2 p_y".
+        row_local: whether a token's weight follows from its own row alone, so that weights may be computed with the
+            rows, chunk by chunk. A law that looks at other tokens (a mean over a sequence) must leave it False.
 
     Examples:
         >>> trust = Law("p_y", "p_y", lambda s: s.p_label)
@@ -63,6 +65,7 @@ class Law:
     binding: int = field(default=Binding.ATOM, repr=False)
     number: float | None = None
     negative: bool = field(default=False, repr=False)
+    row_local: bool = field(default=False, repr=False)
 
     def __call__(self, state: State) -> Tensor:
         """[N] the weights in this state."""
@@ -128,6 +131,7 @@ def constant(number: float) -> Law:
         lambda s: torch.full((len(s.batch),), number, dtype=s.dtype, device=s.labels.device),
         number=number,
         negative=number < 0,
+        row_local=True,
     )
 
 
@@ -151,7 +155,7 @@ def clipped(law: Law, low: float | None = None, high: float | None = None) -> La
         text, latex = f"max({text}, {rounded(low, DIGITS)})", rf"\max({latex}, {rounded_latex(low, DIGITS)})"
     if high is not None:
         text, latex = f"min({text}, {rounded(high, DIGITS)})", rf"\min({latex}, {rounded_latex(high, DIGITS)})"
-    return Law(text, latex, lambda s: law.value(s).clamp(low, high), law.requires)
+    return Law(text, latex, lambda s: law.value(s).clamp(low, high), law.requires, row_local=law.row_local)
 
 
 def power(base: Law, exponent: Law) -> Law:
@@ -170,6 +174,7 @@ def power(base: Law, exponent: Law) -> Law:
         f"{base.latex}^{{{exponent.latex}}}",
         lambda s: base.value(s) ** exponent.value(s),
         tuple(dict.fromkeys(base.requires + exponent.requires)),
+        row_local=base.row_local and exponent.row_local,
     )
 
 
@@ -195,7 +200,8 @@ def _combine(left: Law | float, right: Law | float, operation: str) -> Any:
         return _OPERATIONS[operation](a.value(state), b.value(state))
 
     formula = _added(a, b, operation) if operation in "+-" else _multiplied(a, b, operation)
-    return replace(formula, value=value, requires=tuple(dict.fromkeys(a.requires + b.requires)))
+    requires, row_local = tuple(dict.fromkeys(a.requires + b.requires)), a.row_local and b.row_local
+    return replace(formula, value=value, requires=requires, row_local=row_local)
 
 
 def _added(a: Law, b: Law, operation: str) -> Law:

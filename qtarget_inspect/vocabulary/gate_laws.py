@@ -7,7 +7,7 @@ from torch import Tensor
 from qtarget_inspect.core import numerics
 from qtarget_inspect.core.state import MODEL, State
 from qtarget_inspect.vocabulary import quantities
-from qtarget_inspect.vocabulary.formula import DIGITS, Binding, Law, constant
+from qtarget_inspect.vocabulary.formula import DIGITS, Binding, Law, clipped, constant
 from qtarget_inspect.vocabulary.laws import label_prob
 from qtarget_inspect.vocabulary.numerals import rounded, rounded_latex
 from qtarget_inspect.vocabulary.policy_laws import label_log_ratio
@@ -37,7 +37,7 @@ def focal_trust(focusing: float) -> Law:
     mass_latex, below_latex = (_other_mass(power, "{{{}}}") for power in (focusing, focusing - 1))
     text = f"{mass} - " + " ".join(filter(None, (factor, "p_y", below, "log p_y")))
     latex = f"{mass_latex} - " + r"\,".join(filter(None, (factor, "p_y", below_latex, r"\log p_y")))
-    return Law(text, latex, value, binding=Binding.SUM)
+    return Law(text, latex, value, binding=Binding.SUM, row_local=True)
 
 
 def _other_mass(power: float, exponent: str) -> str:
@@ -60,6 +60,7 @@ def label_prob_at_least(threshold: float) -> Law:
         f"1[p_y >= {rounded(threshold, DIGITS)}]",
         rf"\mathbf{{1}}[p_y \ge {rounded_latex(threshold, DIGITS)}]",
         lambda s: (s.p_label >= threshold).to(s.dtype),
+        row_local=True,
     )
 
 
@@ -76,6 +77,7 @@ def label_prob_at_most(threshold: float) -> Law:
         f"1[p_y <= {rounded(threshold, DIGITS)}]",
         rf"\mathbf{{1}}[p_y \le {rounded_latex(threshold, DIGITS)}]",
         lambda s: (s.p_label <= threshold).to(s.dtype),
+        row_local=True,
     )
 
 
@@ -96,8 +98,7 @@ def saturated_label_prob(ratio_threshold: float, minimum: float = 0.0) -> Law:
         law = law / (ratio_threshold + (1 - ratio_threshold) * law)
     if minimum == 0:
         return law
-    least = rounded(minimum, DIGITS)
-    return Law(f"max({law.text}, {least})", rf"\max({law.latex}, {least})", lambda s: law.value(s).clamp(min=minimum))
+    return clipped(law, low=minimum)
 
 
 def label_prob_to_concentration() -> Law:
@@ -111,7 +112,7 @@ def label_prob_to_concentration() -> Law:
         concentration = state.per_token("concentration", lambda rows: rows.p.square().sum(-1))
         return (concentration * state.log_p_label).exp()
 
-    return Law("p_y^sum(p^2)", r"p_y^{\sum_k p_k^2}", value)
+    return Law("p_y^sum(p^2)", r"p_y^{\sum_k p_k^2}", value, row_local=True)
 
 
 def label_support_at_least(threshold: float, model: str = "reference_logits") -> Law:
@@ -136,6 +137,7 @@ def label_support_at_least(threshold: float, model: str = "reference_logits") ->
         rf"\mathbf{{1}}[\textstyle\sum_{{k\preceq y}} {own.latex} \ge {least}]",
         lambda s: (s.per_token(("label_support", model), support) >= threshold).to(s.dtype),
         (model,),
+        row_local=True,
     )
 
 
@@ -157,7 +159,7 @@ def clipped_ratio(low: float, high: float, of: str = "reference_logits") -> Law:
         return label_log_ratio(state, of).exp().clamp(low, high)
 
     ratio, ends = quantities.label_ratio(of), f"{rounded(low, DIGITS)}, {rounded(high, DIGITS)}"
-    return Law(f"clip({ratio.text}, {ends})", rf"\mathrm{{clip}}({ratio.latex}, {ends})", value, (of,))
+    return Law(f"clip({ratio.text}, {ends})", rf"\mathrm{{clip}}({ratio.latex}, {ends})", value, (of,), row_local=True)
 
 
 def top_k_entropy(top_k: int) -> Law:
@@ -169,7 +171,7 @@ def top_k_entropy(top_k: int) -> Law:
     Returns:
         The law, in [0, ln k].
     """
-    return Law(f"H_{top_k}", f"H_{{{top_k}}}", lambda s: s.top_k_entropy(top_k))
+    return Law(f"H_{top_k}", f"H_{{{top_k}}}", lambda s: s.top_k_entropy(top_k), row_local=True)
 
 
 def log_partition() -> Law:
@@ -182,4 +184,4 @@ def log_partition() -> Law:
     def value(state: State) -> Tensor:
         return state.per_token("log_partition", lambda rows: rows.context(MODEL).logsumexp(-1))
 
-    return Law("log Z", r"\log Z", value)
+    return Law("log Z", r"\log Z", value, row_local=True)

@@ -36,7 +36,7 @@ def label_prob(exponent: float = 1.0) -> Law:
     text, latex = "p_y", "p_y"
     if exponent != 1:
         text, latex = f"p_y^{rounded(exponent, DIGITS)}", f"p_y^{{{rounded_latex(exponent, DIGITS)}}}"
-    return Law(text, latex, lambda s: (exponent * s.log_p_label).exp())
+    return Law(text, latex, lambda s: (exponent * s.log_p_label).exp(), row_local=True)
 
 
 def label_prob_above(threshold: float) -> Law:
@@ -52,6 +52,7 @@ def label_prob_above(threshold: float) -> Law:
         f"1[p_y > {rounded(threshold, DIGITS)}]",
         rf"\mathbf{{1}}[p_y > {rounded_latex(threshold, DIGITS)}]",
         lambda s: (s.p_label > threshold).to(s.dtype),
+        row_local=True,
     )
 
 
@@ -69,7 +70,7 @@ def normalized_top_k_entropy(top_k: int) -> Law:
         size = min(top_k, state.batch.vocabulary)
         return state.top_k_entropy(size) / math.log(size) if size > 1 else torch.zeros_like(state.p_label)
 
-    return Law(f"H_{top_k}/ln {top_k}", rf"H_{{{top_k}}}/\ln {top_k}", value, binding=Binding.QUOTIENT)
+    return Law(f"H_{top_k}/ln {top_k}", rf"H_{{{top_k}}}/\ln {top_k}", value, binding=Binding.QUOTIENT, row_local=True)
 
 
 def trajectory_weight(maximum: float, of: str = "reference_logits") -> Law:
@@ -97,7 +98,7 @@ def critical_mask() -> Law:
     Returns:
         The law, 0 or 1.
     """
-    return Law("c_t", "c_t", lambda s: s.context("critical").to(s.dtype), ("critical",))
+    return Law("c_t", "c_t", lambda s: s.context("critical").to(s.dtype), ("critical",), row_local=True)
 
 
 def ratio_below(maximum: float, of: str = "old_logits") -> Law:
@@ -119,4 +120,4 @@ def ratio_below(maximum: float, of: str = "old_logits") -> Law:
         return torch.where(log_ratio <= math.log(maximum), log_ratio.exp(), 0.0)
 
     latex = rf"r\,\mathbf{{1}}[r \le {rounded_latex(maximum, DIGITS)}]"
-    return Law(f"r 1[r <= {rounded(maximum, DIGITS)}]", latex, value, (of,), Binding.PRODUCT)
+    return Law(f"r 1[r <= {rounded(maximum, DIGITS)}]", latex, value, (of,), Binding.PRODUCT, row_local=True)

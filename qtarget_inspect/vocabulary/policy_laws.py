@@ -19,7 +19,7 @@ def advantage() -> Law:
     Returns:
         The law, signed.
     """
-    return Law("A", "A", lambda s: s.context("advantages"), ("advantages",))
+    return Law("A", "A", lambda s: s.context("advantages"), ("advantages",), row_local=True)
 
 
 def clipped_advantage(low: float, high: float, of: str = "old_logits") -> Law:
@@ -46,7 +46,7 @@ def clipped_advantage(low: float, high: float, of: str = "old_logits") -> Law:
 
     ends = f"[{rounded(low, DIGITS)}, {rounded(high, DIGITS)}]"
     latex = rf"A\,r\,\mathbf{{1}}[{rounded_latex(low, DIGITS)}, {rounded_latex(high, DIGITS)}]"
-    return Law(f"A r (clipped to {ends})", latex, value, (of, "advantages"), Binding.PRODUCT)
+    return Law(f"A r (clipped to {ends})", latex, value, (of, "advantages"), Binding.PRODUCT, row_local=True)
 
 
 def label_log_ratio(state: State, of: str) -> Tensor:
@@ -79,4 +79,5 @@ def ratio_of(model: str) -> Law:
         lambda s: (-label_log_ratio(s, model)).exp(),
         (model,),
         Binding.QUOTIENT,
+        row_local=True,
     )

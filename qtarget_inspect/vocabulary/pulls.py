@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -97,6 +98,11 @@ class Pulls:
         return tuple(dict.fromkeys(name for t in self.terms for name in t.direction.requires + t.weight.requires))
 
     @property
+    def row_local(self) -> bool:
+        """Whether a token's weights follow from its own row, so that they may be computed chunk by chunk."""
+        return all(term.weight.row_local for term in self.terms)
+
+    @property
     def text(self) -> str:
         """The pulls in plain text."""
         return "{" + ", ".join(f"{t.direction.short}: {t.weight.text}" for t in self.terms) + "}"
@@ -123,7 +129,7 @@ class Pulls:
             )
         return weights
 
-    @property
+    @cached_property
     def directions(self) -> dict[str, Direction]:
         """The directions by name."""
         return {term.direction.name: term.direction for term in self.terms}
@@ -206,6 +212,14 @@ class Pulls:
         """S as a law, the label's weight first."""
         return _sum(self._weights_to_label + [term.weight for term in self._others])
 
+    @cached_property
+    def model_share(self) -> float | None:
+        """1 - S, what the unit gauge leaves to the model; None where it differs from token to token."""
+        number = self._total_law.number
+        if number is None:
+            return None
+        return 0.0 if math.isclose(number, 1.0, abs_tol=1e-12) else 1 - number
+
     def _is_complete(self, total_pull: Tensor | None) -> bool:
         """Whether S is 1: by its formula, or on all the tokens that are given."""
         number = self._total_law.number
@@ -239,26 +253,42 @@ class Pulls:
         Returns:
             [n, V] Q.
         """
-        remaining = (1 - self.total(weights)).unsqueeze(-1)
         if out is None or out.dtype != state.dtype:
             q = state.context(MODEL).softmax(-1)
         else:
             q = torch.softmax(state.context(MODEL), -1, out=out)
-        extra = [d for d in self.directions.values() if d.kind != "toward"]
-        tilts = [(weights[d.name].unsqueeze(-1), d.gradient(state)) for d in extra]
-        q.mul_(remaining)
-        if LABEL in weights:
-            elsewhere = total_pull({n: d for n, d in self.directions.items() if n != LABEL}, weights)
-            _add_label(q, weights[LABEL].unsqueeze(-1), elsewhere.unsqueeze(-1), state)
-        for name, direction in self.directions.items():
-            if name != LABEL and direction.kind == "toward":
-                q.addcmul_(weights[name].unsqueeze(-1), direction.values(state))
-        for weight, gradient in tilts:
-            q.addcmul_(weight, gradient, value=-1)
+        self.turn(q, state, weights)
         if out is not None and out is not q:
             out.copy_(q)
             return out
         return q
+
+    def turn(self, p: Tensor, state: State, weights: Mapping[str, Tensor]) -> None:
+        """Turn the rows of p into those of Q, in place.
+
+        Args:
+            p: [n, V] softmax of the logits, which the state may have been lent; becomes Q. Anything where
+                `model_share` is 0.
+            state: the same rows.
+            weights: name -> [n], the same rows' weights.
+        """
+        toward = {name: direction for name, direction in self.directions.items() if direction.kind == "toward"}
+        extra = [direction for direction in self.directions.values() if direction.kind != "toward"]
+        tilts = [(weights[direction.name].unsqueeze(-1), direction.gradient(state)) for direction in extra]
+        state.take_back()  # from here on p is on its way to Q
+        if self.model_share is None:
+            p.mul_((1 - self.total(weights)).unsqueeze(-1))
+        elif self.model_share == 0:
+            p.zero_()
+        elif self.model_share != 1:
+            p.mul_(self.model_share)
+        if LABEL in weights:
+            _add_label(p, weights, toward, state)
+        for name, direction in toward.items():
+            if name != LABEL:
+                direction.add_to(p, weights[name].unsqueeze(-1), state)
+        for weight, gradient in tilts:
+            p.addcmul_(weight, gradient, value=-1)
 
     def detached_loss(self) -> Callable[..., Tensor]:
         """The loss sum_j sg(a_j) CE(sg b_j, p), whose gradient is that of the pulls (toward terms only).
@@ -282,7 +312,7 @@ class _DetachedLoss:
 
     def __call__(self, logits: Tensor, labels: Tensor, **context: Tensor) -> Tensor:
         """Per-token values [N]."""
-        state = State(TokenBatch.unchecked({"logits": logits.detach(), "labels": labels, **context}))
+        state = State(TokenBatch.unchecked({"logits": logits.detach(), "labels": labels, **context}), fast=False)
         log_p = logits.log_softmax(-1)
         values = torch.zeros_like(log_p[:, 0])
         for name, weight in self.pulls.weights(state).items():
@@ -294,16 +324,17 @@ class _DetachedLoss:
 _UNDEFINED = Law("undefined", r"\text{undefined}", lambda s: torch.full_like(s.p_label, torch.nan))
 
 
-def _add_label(q: Tensor, weight: Tensor, elsewhere: Tensor, state: State) -> None:
+def _add_label(q: Tensor, weights: Mapping[str, Tensor], toward: Mapping[str, Direction], state: State) -> None:
     """Add the label's pull a to the rows (1 - S) p: (1 - S) p_y + a at the label, exact also at p_y -> 1.
 
     There a strong pull makes it the difference of two large numbers; with the pull elsewhere, S - a, it is
     (1 - (S - a)) p_y + a (1 - p_y), which has none.
     """
-    index = state.labels.unsqueeze(-1)
-    if not bool((weight.abs() > _STEEP).any()):
+    index, weight = state.labels.unsqueeze(-1), weights[LABEL].unsqueeze(-1)
+    if float(torch.linalg.vector_norm(weight, torch.inf)) <= _STEEP:
         q.scatter_add_(-1, index, weight)
         return
+    elsewhere = total_pull({name: one for name, one in toward.items() if name != LABEL}, weights).unsqueeze(-1)
     rest = state.one_minus_p_label.unsqueeze(-1)
     q.scatter_(-1, index, (1 - elsewhere) * (1 - rest) + weight * rest)
 
@@ -345,6 +376,8 @@ def total_pull(directions: Mapping[str, Direction], weights: Mapping[str, Tensor
         [N] S.
     """
     toward = [weights[name] for name, direction in directions.items() if direction.kind == "toward"]
+    if len(toward) == 1:
+        return toward[0]
     if toward:
         return torch.stack(toward).sum(0)
     return torch.zeros_like(next(iter(weights.values())))

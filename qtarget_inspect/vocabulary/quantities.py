@@ -60,6 +60,7 @@ class Quantity:
         """
         if exponent == 0:
             return constant(1.0)
+        local = "sequence_ids" not in self.requires
         text, latex, shown = self.text, self.latex, exponent
         if self.fraction and exponent < 0:  # ref_y/p_y rather than (p_y/ref_y)^-1
             text, latex, shown = "/".join(reversed(text.split("/"))), "/".join(reversed(latex.split("/"))), -exponent
@@ -69,7 +70,7 @@ class Quantity:
             base, base_latex = (text, latex) if whole else (f"({text})", f"({latex})")
             text = f"{base}^{rounded(shown, DIGITS)}"
             latex, binding = f"{base_latex}^{{{rounded_latex(shown, DIGITS)}}}", Binding.ATOM
-        return Law(text, latex, lambda s: (exponent * self.log(s)).exp(), self.requires, binding)
+        return Law(text, latex, lambda s: (exponent * self.log(s)).exp(), self.requires, binding, row_local=local)
 
 
 def _log_size(state: State, log: Tensor) -> Tensor:

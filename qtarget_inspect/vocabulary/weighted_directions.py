@@ -50,7 +50,7 @@ def sigmoid_mass(exponent: float, scale: float) -> Law:
 
     number = rounded(scale, DIGITS)
     latex = rf"\mathrm{{E}}_{{k\sim p^{{{rounded_latex(exponent)}}}/Z}}\,\sigma({number}(z_k - z_y))"
-    return Law(f"E_q sigmoid({number} (z - z_y))", latex, value)
+    return Law(f"E_q sigmoid({number} (z - z_y))", latex, value, row_local=True)
 
 
 def _weighted_power_rows(state: State, exponent: float, scale: float) -> Tensor:
