@@ -9,6 +9,8 @@ from qtarget_inspect.analysis.decomposition import Decomposition, decompose
 from qtarget_inspect.analysis.equivalence import Equivalence, equivalent
 from qtarget_inspect.analysis.identification import Identification, identify
 from qtarget_inspect.analysis.loss_audit import LossAudit, audit_loss
+from qtarget_inspect.analysis.measurement.procedure import measure
+from qtarget_inspect.analysis.measurement.records import LossMeasurement, Measurement
 from qtarget_inspect.analysis.population.points import FixedPoint
 from qtarget_inspect.analysis.population.view import FixedPoints, fixed_points
 from qtarget_inspect.core.batch import TokenBatch
@@ -22,6 +24,7 @@ from qtarget_inspect.core.errors import (
     RegistryError,
 )
 from qtarget_inspect.core.fast_paths import fast_paths
+from qtarget_inspect.core.hidden_states import HiddenStates
 from qtarget_inspect.core.probes import probe_batch
 from qtarget_inspect.engine.adapter import adapt
 from qtarget_inspect.engine.inversion import invert
@@ -42,11 +45,14 @@ __all__ = [
     "Equivalence",
     "FixedPoint",
     "FixedPoints",
+    "HiddenStates",
     "Identification",
     "InducedTarget",
     "Inspection",
     "LossAudit",
     "LossError",
+    "LossMeasurement",
+    "Measurement",
     "MissingContextError",
     "MissingDependencyError",
     "QTargetError",
@@ -68,6 +74,7 @@ __all__ = [
     "invert",
     "load",
     "losses",
+    "measure",
     "probe_batch",
     "properness_table",
     "register",

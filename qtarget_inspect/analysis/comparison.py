@@ -10,25 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
-from qtarget_inspect.analysis.decomposition import FLAG_DEPENDENT, Decomposition, Gauge, decompose
-from qtarget_inspect.analysis.explanation import explains
-from qtarget_inspect.analysis.precision import working_dtype
+from qtarget_inspect.analysis.decomposition import Decomposition, Gauge
+from qtarget_inspect.analysis.measurement.plain import per_token_tensors
+from qtarget_inspect.analysis.measurement.procedure import measure
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.checks import is_whole
-from qtarget_inspect.core.chunks import row_chunks, rows_per_chunk
 from qtarget_inspect.core.errors import BatchError, QTargetError
-from qtarget_inspect.core.state import State
-from qtarget_inspect.core.tolerances import rounding, row_size
-from qtarget_inspect.engine.inversion import invert
-from qtarget_inspect.engine.target import InducedTarget
 
 Resample = Literal["auto", "tokens", "sequences"]
 
 _AVERAGED = ("gamma", "total_variation", "kl_to_model", "residual_entropy", "negative_mass")
-
-_LOST = 1e-2  # where rounding may move a residual's entries by more than this, its entropy is not reported
 
 _DRAWS = 5_000_000  # resampled units held at once
 
@@ -107,20 +99,18 @@ def compare(
     units, resampled = _units(batch, resample)
     bootstrap = _Bootstrap(units, int(resamples), float(confidence), operator.index(seed))
     rows, values = [], []
-    for loss in losses:
-        target = invert(loss, batch, dtype=dtype)
-        reading = _read(target, gauge)
-        values.append(per_token_values(reading, _working_dtype(loss, target)))
+    for found in measure(losses, batch, gauge=gauge, dtype=dtype):
+        values.append({name: value.cpu().numpy() for name, value in found.values.items()})
         rows.append({
-            "loss": target.loss,
-            "gauge": reading.gauge,
+            "loss": found.loss,
+            "gauge": found.gauge,
             "tokens": len(batch),
             "resampled": resampled,
             "units": bootstrap.units,
             **_summary(values[-1], bootstrap),
-            "unexplained": _largest(reading.unexplained.cpu().numpy()),
-            "method": target.method,
-            "reduction": target.reduction.text,
+            "unexplained": _largest(found.unexplained.cpu().numpy()),
+            "method": found.method,
+            "reduction": found.reduction,
         })
     if base is not None:
         for row, own in zip(rows, values, strict=True):
@@ -134,89 +124,15 @@ def compare(
 def per_token_values(reading: Decomposition, dtype: torch.dtype | None = None) -> dict[str, np.ndarray]:
     """Numbers of every token under one reading.
 
-    Where the pulls are not unique (on some tokens, not on all), or on all tokens where they do not explain the
-    gradient, gamma and what follows from it are undetermined; in the normalized gauge Q is too, since its scale is the
-    total pull.
-
     Args:
         reading: a decomposition.
         dtype: the type whose rounding is forgiven; default Q's own, float32 for a loss that casts to it inside.
 
     Returns:
-        name -> [N]: gamma, mass, negative_mass, signed (1 where there is negative mass beyond rounding, else 0),
-        total_variation (between Q and p), kl_to_model (KL(Q‖p), NaN where Q is no distribution, inf where it gives mass
-        to what the model rules out), residual_entropy (NaN where the residual is absent or no distribution), q_label,
-        p_label; nats, NaN where the gauge is undefined, or the pulls are not unique or explain nothing.
+        name -> [N], as in `measure`: nats, NaN where the gauge is undefined, or the pulls are not unique or explain
+        nothing.
     """
-    batch, parts = reading.target.batch, []
-    size = rows_per_chunk(batch.vocabulary, reading.q.dtype, reading.q.device)
-    for rows in row_chunks(len(batch), size):
-        state = State(batch.select(rows), reading.q.dtype)
-        free = 1 - reading.gamma[rows]
-        parts.append(_values_of_rows(reading.q[rows], reading.residual[rows], free, state, dtype or reading.q.dtype))
-    values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    values |= {"gamma": reading.gamma, "p_label": reading.target.p_label}
-    undetermined = _undetermined(reading)
-    for name in values if reading.gauge == "normalized" else ("gamma", "residual_entropy"):
-        if name != "p_label":
-            values[name] = values[name].masked_fill(undetermined, torch.nan)
-    return {name: value.to(torch.float64).cpu().numpy() for name, value in values.items()}
-
-
-def _read(target: InducedTarget, gauge: Gauge) -> Decomposition:
-    """The attractor reading; in the unit gauge where the natural one would rest on pulls that explain nothing."""
-    reading = decompose(target, gauge=gauge)
-    if gauge == "natural" and reading.gauge != "unit" and not explains(reading):
-        return decompose(target, gauge="unit")
-    return reading
-
-
-def _values_of_rows(q: Tensor, residual: Tensor, free: Tensor, state: State, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The numbers of some rows; `free` [n] is 1 - gamma, `dtype` the type whose rounding is forgiven."""
-    mass, negative = q.sum(-1), (-q).clamp(min=0).sum(-1)
-    allowed = rounding(dtype) * row_size(q)
-    defined = ~torch.isnan(mass)
-    log_ratio = torch.where(q > 0, q.clamp(min=torch.finfo(q.dtype).tiny).log() - state.log_p, 0.0)
-    kl = torch.where(q > 0, q * log_ratio, 0.0).sum(-1)
-    # dividing by 1 - gamma makes the last digits of Q larger
-    noise = 16 * torch.finfo(dtype).eps * row_size(q) / free.abs()
-    allowed_residual = torch.clamp(noise, min=rounding(dtype)) * row_size(residual)
-    entropy = -torch.where(residual > 0, torch.special.xlogy(residual, residual), 0.0).sum(-1)
-    return {
-        "mass": mass,
-        "negative_mass": negative,
-        "signed": torch.where(defined, (negative > allowed).to(q.dtype), torch.nan),
-        "total_variation": 0.5 * (q - state.p).abs().sum(-1),
-        "kl_to_model": torch.where(_is_distribution(q, allowed), kl, torch.nan),
-        "residual_entropy": torch.where(
-            _is_distribution(residual, allowed_residual) & (noise <= _LOST), entropy, torch.nan
-        ),
-        "q_label": q.gather(-1, state.labels.unsqueeze(-1)).squeeze(-1),
-    }
-
-
-def _is_distribution(rows: Tensor, allowed: Tensor) -> Tensor:
-    """[n] bool: mass 1 and no negative mass, up to what is allowed; False where a row holds NaN."""
-    negative = (-rows).clamp(min=0).sum(-1)
-    return (negative <= allowed) & ((rows.sum(-1) - 1).abs() <= allowed)
-
-
-def _undetermined(reading: Decomposition) -> Tensor:
-    """[N] tokens whose gamma is one of many, unless that is so on every token; all of them without an explanation."""
-    if not explains(reading):
-        return torch.ones_like(reading.gamma, dtype=torch.bool)
-    dependent = reading.flags.get(FLAG_DEPENDENT)
-    free_of_pulls = reading.reading != "attractor" and reading.gauge == "unit"
-    if dependent is None or free_of_pulls or bool(dependent.all()):
-        return torch.zeros_like(reading.gamma, dtype=torch.bool)
-    return dependent
-
-
-def _working_dtype(loss: Any, target: InducedTarget) -> torch.dtype:
-    """The type whose rounding is in Q."""
-    if target.method == "closed-form" or target.q.dtype != torch.float64:
-        return target.q.dtype
-    return working_dtype(loss, target.batch.to(torch.float64))
+    return {name: value.cpu().numpy() for name, value in per_token_tensors(reading, dtype).items()}
 
 
 def _summary(values: dict[str, np.ndarray], bootstrap: _Bootstrap) -> dict[str, Any]:
