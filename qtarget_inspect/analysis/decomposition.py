@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qtarget_inspect.analysis.fitting import Fit, choose_attractors, fit_pulls
+from qtarget_inspect.core.chunks import rows_per_chunk
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.state import State
 from qtarget_inspect.core.tolerances import rounding, row_size
@@ -175,9 +176,7 @@ def _pulls(
     if declared is not None:
         weights = declared.weights(State(target.batch, torch.float64))
         return weights, declared.directions, _declared_error(target), "declared", {}
-    # float32 rounding, inside the loss or out, is no loss of mass
-    loses_mass = bool(((target.mass - 1).abs() > rounding(torch.float32) * row_size(target.q)).any())
-    chosen = choose_attractors(attractors, target.batch, loses_mass)
+    chosen = choose_attractors(attractors, target.batch, attractors is None and _loses_mass(target))
     fit: Fit = fit_pulls(target.g, target.batch, chosen)
     flags = {FLAG_DEPENDENT: fit.dependent} if bool(fit.dependent.any()) else {}
     if fit.saturated:
@@ -185,6 +184,16 @@ def _pulls(
     for twin in fit.twins:
         flags[f"{FLAG_TWINS} {', '.join(twin)}"] = torch.ones_like(fit.dependent)
     return fit.weights, {d.name: d for d in chosen}, fit.unexplained, "fit", flags
+
+
+def _loses_mass(target: InducedTarget) -> bool:
+    """Whether Q does not sum to 1 on some token; float32 rounding, inside the loss or out, is no loss of mass."""
+    lost = (target.mass - 1).abs()
+    rows = (lost > rounding(torch.float32)).nonzero().flatten()  # sizes are 1 at least, and seldom needed
+    size = rows_per_chunk(target.q.shape[1], target.q.dtype, target.q.device)
+    return any(
+        bool((lost[some] > rounding(torch.float32) * row_size(target.q[some])).any()) for some in rows.split(size)
+    )
 
 
 def _natural(
