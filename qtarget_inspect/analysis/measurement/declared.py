@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qtarget_inspect.analysis.decomposition import Gauge
 from qtarget_inspect.analysis.measurement import moments
-from qtarget_inspect.analysis.measurement.assembly import record_of
+from qtarget_inspect.analysis.measurement.assembly import Read, records_of
 from qtarget_inspect.analysis.measurement.collected import Collected
 from qtarget_inspect.analysis.measurement.effective import parts_of
 from qtarget_inspect.analysis.measurement.gathering import DeclaredLoss, Gathering, labels_wanted
@@ -23,6 +23,9 @@ from qtarget_inspect.vocabulary.pulls import PullGauge, Pulls, natural_gauge
 
 _TOLERANCE = 1e-12
 """How far from 0 or 1 a total pull may lie in the natural gauge, as for declared pulls in `decompose`."""
+
+_TOGETHER = 2**14
+"""Numbers [losses, N] that are worked out at once: enough to save calls at small N, few enough for little memory."""
 
 
 def measure_declared(
@@ -47,15 +50,15 @@ def measure_declared(
     read_as = _read_finished(losses, collected, top)
     found = []
     for loss in losses:
-        weights = loss.pulls.weights(LawState(stream.tokens, collected))
+        weights, own_collected, place = loss.pulls.weights(LawState(stream.tokens, collected)), collected, loss.place
         own: PullGauge = _natural(loss.pulls, weights, stream) if gauge == "natural" else gauge
         if loss.parts.rows_needed and read_as[loss.place] != own:  # the first piece looked otherwise than the whole
-            again = Collected(stream)
-            _read_finished([replace(loss, gauge=own, place=0)], again, top)
-            found.append(record_of(0, loss.variant, loss.parts, own, weights, again, top))
-        else:
-            found.append(record_of(loss.place, loss.variant, loss.parts, own, weights, collected, top))
-    return found
+            own_collected, place = Collected(stream), 0
+            _read_finished([replace(loss, gauge=own, place=0)], own_collected, top)
+        found.append(Read(place, loss.variant, loss.parts, own, weights, own_collected))
+    several = max(1, _TOGETHER // len(stream))
+    groups = [found[start : start + several] for start in range(0, len(found), several)]
+    return [record for group in groups for record in records_of(group, top)]
 
 
 def _prepared(place: int, variant: Variant, collected: Collected, gauge: Gauge) -> DeclaredLoss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -18,7 +19,7 @@ FULL_TRUST = {torch.float64: 1e-12, torch.float32: 1e-6}
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over the others of each token, k != y, and the label's own entries; all [N], float64.
+    """Sums over the others of each token, k != y, and the label's own entries; all [..., N], float64.
 
     Args:
         gain: Q_y - p_y.
@@ -42,6 +43,11 @@ class Sums:
     negative_log: Tensor
     cross: Tensor
 
+    @classmethod
+    def stacked(cls, parts: Sequence[Sums]) -> Sums:
+        """Those of several losses on the same tokens, [L, N] each."""
+        return cls(*(torch.stack([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
     def where(self, mask: Tensor, other: Sums) -> Sums:
         """These where a mask is true, others where it is false."""
         return Sums(*(torch.where(mask, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
@@ -54,14 +60,14 @@ def numbers_of(
 
     Args:
         sums: of Q in its gauge.
-        gamma: [N] label trust.
+        gamma: [..., N] label trust.
         p_label: [N] p_y.
         log_p_label: [N] log p_y.
         dtype: the type whose rounding is forgiven.
 
     Returns:
-        name -> [N]: mass, negative_mass, signed, q_label, total_variation, kl_to_model, target_entropy,
-        residual_entropy; and spoiled, [N] bool: where a sum that is needed is no number.
+        name -> [..., N]: mass, negative_mass, signed, q_label, total_variation, kl_to_model, target_entropy,
+        residual_entropy; and spoiled, [..., N] bool: where a sum that is needed is no number.
     """
     q_label = sums.remainder + gamma
     mass = sums.positive - sums.negative + q_label

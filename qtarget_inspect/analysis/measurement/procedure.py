@@ -107,7 +107,8 @@ def _stream(batch: TokenBatch | HiddenStates, dtype: torch.dtype | None) -> Stre
 
 def _check_context(variant: Variant, stream: Stream) -> None:
     """Refuse a loss whose context is not there, in the words of `invert`."""
-    adapt(variant.bound_loss, name=variant.label, layout="flat").required_context(stream.tokens)
+    if any(getattr(stream.tokens, name) is None for name in variant.context):
+        adapt(variant.bound_loss, name=variant.label, layout="flat").required_context(stream.tokens)
 
 
 def _check(losses: Any, batch: Any, gauge: Any, top_tokens: Any, dtype: Any) -> None:
