@@ -73,12 +73,12 @@ class Collected:
         if key not in self._tables:
             size, device = len(self.stream), self.stream.device
             parts = self._parts.get(key, {})
-            if sum(len(part) for part in parts.values()) == size:
+            if sum(part.shape[0] for part in parts.values()) == size:
                 table = torch.cat([parts[start] for start in sorted(parts)]).to(torch.float64)
             else:
                 table = torch.full((size,), torch.nan, dtype=torch.float64, device=device)
                 for start, part in parts.items():
-                    table[start : start + len(part)] = part.to(torch.float64)
+                    table[start : start + part.shape[0]] = part.to(torch.float64)
             self._tables[key] = table
         return self._tables[key]
 
@@ -109,7 +109,7 @@ class Collected:
         """[N] a number of every token by its key."""
         if isinstance(key, tuple) and key[0] == LABEL_LOG_PROB:
             key = label_key(self.stream.alias.get(key[1], key[1]))
-        if sum(len(part) for part in self._parts.get(key, {}).values()) < len(self.stream):
+        if sum(part.shape[0] for part in self._parts.get(key, {}).values()) < len(self.stream):
             for rows, piece in self.stream.pieces(self.stream.rows(4)):
                 self.store(key, rows, _computed(State(piece, self.stream.dtype), key, compute))
         return self.get(key)

@@ -56,13 +56,17 @@ class DeclaredLoss:
     @property
     def is_constant(self) -> bool:
         """Whether all tokens have the same effective weights."""
-        return self.fixed is not None and not self.parts.without_label and all(len(w) == 1 for w in self.fixed.values())
+        return (
+            self.fixed is not None
+            and not self.parts.without_label
+            and all(w.shape[0] == 1 for w in self.fixed.values())
+        )
 
     def weights_of(self, rows: slice, state: LawState) -> dict[str, Tensor]:
         """[n] or [1] weights of some rows."""
         if self.fixed is None:
             return self.pulls.weights(state)
-        return {name: weight if len(weight) == 1 else weight[rows] for name, weight in self.fixed.items()}
+        return {name: weight if weight.shape[0] == 1 else weight[rows] for name, weight in self.fixed.items()}
 
 
 @dataclass

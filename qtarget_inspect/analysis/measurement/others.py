@@ -32,7 +32,7 @@ def less_source(reading: Reading, key: Exponents, weight: Tensor) -> Tensor:
     if not key:
         level = (weight / p.shape[-1]).to(p.dtype).unsqueeze(-1)
         return torch.sub(p, level, out=reading.work()).scatter_(-1, reading.index, 0.0)
-    if len(weight) == 1:
+    if weight.shape[0] == 1:
         return torch.sub(p, b, alpha=float(weight), out=reading.work())
     return torch.addcmul(p, b, weight.to(p.dtype).unsqueeze(-1), value=-1, out=reading.work())
 
@@ -59,7 +59,7 @@ def _scaled_sum(reading: Reading, p: Tensor, weights: Effective) -> Tensor:
     """[n, V] share p + sum_j w_j b_j over the others, in scratch."""
     share, work = weights.others_share, reading.work("q")
     terms = list(weights.sources.items())
-    if len(share) == 1 and float(share) == 1 and terms and terms[0][0] and len(terms[0][1]) == 1:
+    if share.shape[0] == 1 and float(share) == 1 and terms and terms[0][0] and terms[0][1].shape[0] == 1:
         key, weight = terms.pop(0)
         q = torch.add(p, reading.source(key).others, alpha=float(weight), out=work)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qtarget_inspect.analysis.decomposition import FLAG_DEPENDENT, Decomposition, Gauge, decompose
+from qtarget_inspect.analysis.decomposition import FLAG_DEPENDENT, FLAG_FULL_TRUST, Decomposition, Gauge, decompose
 from qtarget_inspect.analysis.explanation import explains
 from qtarget_inspect.analysis.measurement.movement import movement_of_rows
 from qtarget_inspect.analysis.measurement.numbers import LOST
@@ -85,8 +85,8 @@ def per_token_tensors(reading: Decomposition, dtype: torch.dtype | None = None) 
     size = rows_per_chunk(batch.vocabulary, reading.q.dtype, reading.q.device)
     for rows in row_chunks(len(batch), size):
         state = State(batch.select(rows), reading.q.dtype)
-        free = 1 - reading.gamma[rows]
-        parts.append(values_of_rows(reading.q[rows], reading.residual[rows], free, state, dtype or reading.q.dtype))
+        q, free = reading.q[rows], 1 - reading.gamma[rows]
+        parts.append(values_of_rows(q, _residual_of_rows(reading, rows), free, state, dtype or q.dtype))
     values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     values |= {"gamma": reading.gamma, "p_label": reading.target.p_label}
     undetermined = _undetermined(reading)
@@ -95,6 +95,16 @@ def per_token_tensors(reading: Decomposition, dtype: torch.dtype | None = None) 
         if name not in of_p:
             values[name] = values[name].masked_fill(undetermined, torch.nan)
     return {name: in_float64(value) for name, value in values.items()}
+
+
+def _residual_of_rows(reading: Decomposition, rows: slice) -> Tensor:
+    """[n, V] `reading.residual` of some rows, without those of all N."""
+    q, gamma, labels = reading.q[rows], reading.gamma[rows], reading.target.batch.labels[rows].unsqueeze(-1)
+    full = reading.flags.get(FLAG_FULL_TRUST)
+    free = 1 - gamma if full is None else torch.where(full[rows], torch.nan, 1 - gamma)
+    at_label = q.gather(-1, labels).to(gamma.dtype) - gamma.unsqueeze(-1)
+    remainder = q.to(gamma.dtype).scatter(-1, labels, at_label.to(q.dtype).to(gamma.dtype))
+    return (remainder / free.unsqueeze(-1)).to(q.dtype)
 
 
 def values_of_rows(q: Tensor, residual: Tensor, free: Tensor, state: State, dtype: torch.dtype) -> dict[str, Tensor]:
