@@ -344,10 +344,11 @@ class TokenBatch:
     def unchecked(cls, fields: Mapping[str, Any]) -> TokenBatch:
         """A batch from fields that were checked before, without checking them again."""
         batch = object.__new__(cls)
-        for name in cls.__dataclass_fields__:
-            if name != "_":
-                object.__setattr__(batch, name, fields.get(name))
+        batch.__dict__.update(_NOTHING, **fields)
         return batch
+
+
+_NOTHING = dict.fromkeys(name for name in TokenBatch.__dataclass_fields__ if name != "_")
 
 
 def _pick(name: str, value: Any, grid: torch.Size, row: Tensor, position: Tensor, source: Tensor) -> Any:

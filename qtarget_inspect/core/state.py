@@ -118,6 +118,8 @@ class State:
     @cached_property
     def p_label(self) -> Tensor:
         """[N] p_y."""
+        if MODEL in self._probabilities and self.fast:
+            return self.p.gather(-1, self.labels.unsqueeze(-1)).squeeze(-1)
         return self.log_p_label.exp()
 
     @cached_property

@@ -82,7 +82,9 @@ def closed_form(
 def _rows(batch: TokenBatch, rows: slice, dtype: torch.dtype, context: Collection[str]) -> TokenBatch:
     """Some rows with the context that the pulls need; half precision is upcast here, once."""
     fields = {name: getattr(batch, name)[rows] for name in ("logits", "labels", *context)}
-    fields = {name: value.to(dtype) if value.is_floating_point() else value for name, value in fields.items()}
+    for name, value in fields.items():
+        if value.dtype != dtype and value.is_floating_point():
+            fields[name] = value.to(dtype)
     return TokenBatch.unchecked(fields)
 
 

@@ -9,7 +9,6 @@ A direction d [N, V] is of one of three kinds:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from qtarget_inspect.core import numerics
 from qtarget_inspect.core.batch import LOGIT_CONTEXT
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.state import MODEL, State
+from qtarget_inspect.vocabulary import rows
 from qtarget_inspect.vocabulary.numerals import exact, finite, rounded, rounded_latex, short_name
 
 Kind = Literal["toward", "tilt", "nowhere"]
@@ -83,15 +83,15 @@ class Direction:
             return torch.zeros_like(state.p)
         return self.rows(state)
 
-    def add_to(self, rows: Tensor, weight: Tensor, state: State) -> None:
-        """Add weight * b to rows in place; for directions toward a distribution.
+    def add_to(self, sums: Tensor, weight: Tensor, state: State) -> None:
+        """Add weight * b in place; for directions toward a distribution.
 
         Args:
-            rows: [N, V] what to add to.
+            sums: [N, V] what to add to.
             weight: [N, 1] the weights.
             state: the state.
         """
-        rows.addcmul_(weight, self.values(state))
+        sums.addcmul_(weight, self.values(state))
 
     def gradient(self, state: State) -> Tensor:
         """[N, V] the direction d itself: what one unit of this pull adds to the logit gradient."""
@@ -119,19 +119,19 @@ class LabelDirection(Direction):
 class UniformDirection(Direction):
     """The pull to the uniform, whose rows need not be written out to be added."""
 
-    def add_to(self, rows: Tensor, weight: Tensor, state: State) -> None:
+    def add_to(self, sums: Tensor, weight: Tensor, state: State) -> None:
         """Add weight / V to every entry."""
-        rows.add_(weight, alpha=1 / rows.shape[-1])
+        sums.add_(weight, alpha=1 / sums.shape[-1])
 
 
 def label() -> Direction:
     """Toward the observed token: b = onehot(y)."""
-    return LabelDirection("label", "onehot(y)", r"\mathbf{1}_y", "toward", RowFunction(_label_rows))
+    return LabelDirection("label", "onehot(y)", r"\mathbf{1}_y", "toward", RowFunction(rows.label_rows))
 
 
 def uniform() -> Direction:
     """Toward the uniform over the vocabulary, label included: b = 1 / V."""
-    return UniformDirection("uniform", "uniform", "u", "toward", RowFunction(_uniform_rows))
+    return UniformDirection("uniform", "uniform", "u", "toward", RowFunction(rows.uniform_rows))
 
 
 def context_model(name: str, temperature: float = 1.0) -> Direction:
@@ -154,7 +154,7 @@ def context_model(name: str, temperature: float = 1.0) -> Direction:
     if temperature != 1.0:
         short, text = f"{short}@{exact(temperature)}", f"{text}^(1/{rounded(temperature)})"
         latex = rf"{latex}^{{1/{rounded_latex(temperature)}}}"
-    return Direction(short, text, latex, "toward", RowFunction(_context_rows, (name, float(temperature))), (name,))
+    return Direction(short, text, latex, "toward", RowFunction(rows.context_rows, (name, float(temperature))), (name,))
 
 
 def reference() -> Direction:
@@ -184,7 +184,7 @@ def power(exponent: float) -> Direction:
     exponent = finite(exponent, "the exponent")
     latex = rf"p^{{{rounded_latex(exponent)}}}/Z"
     name, text = f"p^{exact(exponent)}", f"p^{rounded(exponent)} / Z"
-    return Direction(name, text, latex, "toward", RowFunction(_power_rows, (exponent,)))
+    return Direction(name, text, latex, "toward", RowFunction(rows.power_rows, (exponent,)))
 
 
 def path(eta: float, to: str = "teacher_logits") -> Direction:
@@ -202,13 +202,13 @@ def path(eta: float, to: str = "teacher_logits") -> Direction:
     text = f"p^{rounded(1 - eta)} {_TEXT[to]}^{rounded(eta)} / Z"
     latex = rf"p^{{{rounded_latex(1 - eta)}}}{_LATEX[to]}^{{{rounded_latex(eta)}}}/Z"
     return Direction(
-        f"path({exact(eta)} to {_NAME[to]})", text, latex, "toward", RowFunction(_path_rows, (eta, to)), (to,)
+        f"path({exact(eta)} to {_NAME[to]})", text, latex, "toward", RowFunction(rows.path_rows, (eta, to)), (to,)
     )
 
 
 def others() -> Direction:
     """Toward the model without the label, renormalised: b_k = p_k / (1 - p_y) for k != y, 0 at y."""
-    return Direction("others", "p without y", r"p_{\setminus y}", "toward", RowFunction(_others_rows))
+    return Direction("others", "p without y", r"p_{\setminus y}", "toward", RowFunction(rows.others_rows))
 
 
 def top_k(k: int, of: str = MODEL) -> Direction:
@@ -229,8 +229,8 @@ def top_k(k: int, of: str = MODEL) -> Direction:
     _check_model(of, (MODEL, *LOGIT_CONTEXT))
     name = f"top_{k}" if of == MODEL else f"top_{k} of {_NAME[of]}"
     latex = rf"{_LATEX[of]}_{{\mathrm{{top}}\,{k}}}"
-    rows = RowFunction(_top_k_rows, (k, of))
-    return Direction(name, f"top {k} of {_TEXT[of]}", latex, "toward", rows, () if of == MODEL else (of,))
+    found = RowFunction(rows.top_k_rows, (k, of))
+    return Direction(name, f"top {k} of {_TEXT[of]}", latex, "toward", found, () if of == MODEL else (of,))
 
 
 def tilt(by: str = MODEL) -> Direction:
@@ -248,7 +248,7 @@ def tilt(by: str = MODEL) -> Direction:
         f"tilt by log {_TEXT[by]}",
         rf"\nabla \log {_LATEX[by]}",
         "tilt",
-        RowFunction(_log_prob_rows, (by,)),
+        RowFunction(rows.log_prob_rows, (by,)),
         () if by == MODEL else (by,),
     )
 
@@ -277,7 +277,7 @@ def mixture_tilt(share: float, of: str = "teacher_logits") -> Direction:
         f"tilt by log({number} {_TEXT[of]} + {rest} p)",
         rf"\nabla \log({rounded_latex(share)}\,{_LATEX[of]} + {rounded_latex(1 - share)}\,p)",
         "tilt",
-        RowFunction(_mixture_rows, (float(share), of)),
+        RowFunction(rows.mixture_rows, (float(share), of)),
         (of,),
     )
 
@@ -300,7 +300,7 @@ def sign_tilt(of: str = "teacher_logits") -> Direction:
         f"tilt by sign(p - {_TEXT[of]})",
         rf"\nabla\,\mathrm{{sign}}(p - {_LATEX[of]})",
         "tilt",
-        RowFunction(_sign_rows, (of,)),
+        RowFunction(rows.sign_rows, (of,)),
         (of,),
     )
 
@@ -313,98 +313,3 @@ def nowhere() -> Direction:
 def _check_model(name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         raise QTargetError(f"the model must be one of {', '.join(known)}, not {name!r:.60}.")
-
-
-def _label_rows(state: State) -> Tensor:
-    return numerics.one_hot(state.labels, state.p)
-
-
-def _uniform_rows(state: State) -> Tensor:
-    return torch.full_like(state.p, 1 / state.p.shape[-1])
-
-
-def _context_rows(state: State, name: str, temperature: float) -> Tensor:
-    if temperature == 1.0:
-        return state.context(name).softmax(-1)
-    scaled = state.context(name) / temperature
-    return torch.softmax(scaled, -1, out=scaled) if state.fast else scaled.softmax(-1)
-
-
-def _power_rows(state: State, exponent: float) -> Tensor:
-    if state.fast and exponent > 0:
-        logits = state.context(MODEL)
-        centre = _label_logits(logits, state.labels) * -exponent
-        scaled = torch.add(centre, logits, alpha=exponent)
-        return torch.softmax(scaled, -1, out=scaled)
-    return scaled_log_probs(state.log_p, exponent).softmax(-1)
-
-
-def _path_rows(state: State, eta: float, to: str) -> Tensor:
-    if state.fast and 0 < eta < 1:
-        logits, other = state.context(MODEL), state.context(to)
-        centre = _label_logits(logits, state.labels) * (eta - 1) - _label_logits(other, state.labels) * eta
-        mixed = torch.add(centre, logits, alpha=1 - eta).add_(other, alpha=eta)
-        return torch.softmax(mixed, -1, out=mixed)
-    return geometric_path(state.log_p, state.log_probs(to), eta).exp()
-
-
-def _label_logits(logits: Tensor, labels: Tensor) -> Tensor:
-    """[N, 1] the labels' logits, 0 where the label is impossible: an offset that keeps scaled logits small."""
-    own = logits.gather(-1, labels.unsqueeze(-1))
-    return own.masked_fill(torch.isneginf(own), 0.0)
-
-
-def _others_rows(state: State) -> Tensor:
-    return state.context(MODEL).scatter(-1, state.labels.unsqueeze(-1), float("-inf")).softmax(-1)
-
-
-def _top_k_rows(state: State, k: int, of: str) -> Tensor:
-    logits = state.context(of)
-    best = logits.topk(min(k, logits.shape[-1]), dim=-1)
-    return torch.zeros_like(logits).scatter_(-1, best.indices, best.values.softmax(-1))
-
-
-def _mixture_rows(state: State, share: float, of: str) -> Tensor:
-    log_other = state.log_probs(of)
-    if share == 1:
-        return log_other
-    return torch.logaddexp(state.log_p + math.log1p(-share), log_other + math.log(share))
-
-
-def _sign_rows(state: State, of: str) -> Tensor:
-    return torch.sign(state.p - state.context(of).softmax(-1))  # computed alike: 0 where the two agree
-
-
-def _log_prob_rows(state: State, name: str) -> Tensor:
-    return state.log_probs(name)
-
-
-def scaled_log_probs(log_p: Tensor, exponent: float) -> Tensor:
-    """exponent * log p; impossible tokens stay impossible at every exponent, 0 included.
-
-    Args:
-        log_p: [..., V] log-probabilities.
-        exponent: the power.
-
-    Returns:
-        [..., V] unnormalised log-probabilities.
-    """
-    return torch.where(torch.isneginf(log_p), log_p, exponent * log_p)
-
-
-def geometric_path(log_p: Tensor, log_b: Tensor, eta: float) -> Tensor:
-    """Log-probabilities of p^(1-eta) b^eta / Z, its ends exact.
-
-    Args:
-        log_p: [..., V] log-probabilities at eta = 0.
-        log_b: [..., V] log-probabilities at eta = 1.
-        eta: the point on the path.
-
-    Returns:
-        [..., V] log-probabilities.
-    """
-    if eta == 0:
-        return log_p
-    if eta == 1:
-        return log_b
-    return ((1 - eta) * log_p + eta * log_b).log_softmax(-1)

@@ -36,7 +36,11 @@ def label_prob(exponent: float = 1.0) -> Law:
     text, latex = "p_y", "p_y"
     if exponent != 1:
         text, latex = f"p_y^{rounded(exponent, DIGITS)}", f"p_y^{{{rounded_latex(exponent, DIGITS)}}}"
-    return Law(text, latex, lambda s: (exponent * s.log_p_label).exp(), row_local=True)
+
+    def value(state: State) -> Tensor:
+        return state.p_label if exponent == 1 else (exponent * state.log_p_label).exp()
+
+    return Law(text, latex, value, row_local=True)
 
 
 def label_prob_above(threshold: float) -> Law:

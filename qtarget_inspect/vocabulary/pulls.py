@@ -18,14 +18,13 @@ from qtarget_inspect.core.state import MODEL, State
 from qtarget_inspect.vocabulary import directions as attractors
 from qtarget_inspect.vocabulary.directions import Direction
 from qtarget_inspect.vocabulary.formula import Law, constant
+from qtarget_inspect.vocabulary.rows import add_label
 
 LABEL = "label"
 
 PullGauge = Literal["unit", "normalized"]
 
 _NEUTRAL = 1e-9  # a total pull this near to 1 leaves the model no share
-
-_STEEP = 30.0  # a pull to the label this strong makes its entry of Q the difference of two large numbers
 
 
 @dataclass(frozen=True)
@@ -276,19 +275,30 @@ class Pulls:
         extra = [direction for direction in self.directions.values() if direction.kind != "toward"]
         tilts = [(weights[direction.name].unsqueeze(-1), direction.gradient(state)) for direction in extra]
         state.take_back()  # from here on p is on its way to Q
-        if self.model_share is None:
-            p.mul_((1 - self.total(weights)).unsqueeze(-1))
-        elif self.model_share == 0:
+        others = [(weights[name].unsqueeze(-1), one) for name, one in toward.items() if name != LABEL]
+        share = self._share_of_model(weights)
+        if share is not None and not (isinstance(share, float) and share == 1):
+            p.mul_(share)
+        elif share is None and others:
+            weight, direction = others.pop(0)
+            torch.mul(direction.values(state), weight, out=p)
+        elif share is None:
             p.zero_()
-        elif self.model_share != 1:
-            p.mul_(self.model_share)
         if LABEL in weights:
-            _add_label(p, weights, toward, state)
-        for name, direction in toward.items():
-            if name != LABEL:
-                direction.add_to(p, weights[name].unsqueeze(-1), state)
+            elsewhere = [weights[name].unsqueeze(-1) for name in toward if name != LABEL]
+            add_label(p, weights[LABEL].unsqueeze(-1), elsewhere, state, beside_model=share is not None)
+        for weight, direction in others:
+            direction.add_to(p, weight, state)
         for weight, gradient in tilts:
             p.addcmul_(weight, gradient, value=-1)
+
+    def _share_of_model(self, weights: Mapping[str, Tensor]) -> Tensor | float | None:
+        """1 - S [n, 1], or one number for all; None where nothing but rounding is left on any row."""
+        if self.model_share is not None:
+            return self.model_share or None
+        share = (1 - self.total(weights)).unsqueeze(-1)
+        rounding = 4 * torch.finfo(share.dtype).eps
+        return None if float(torch.linalg.vector_norm(share, torch.inf)) <= rounding else share
 
     def detached_loss(self) -> Callable[..., Tensor]:
         """The loss sum_j sg(a_j) CE(sg b_j, p), whose gradient is that of the pulls (toward terms only).
@@ -322,21 +332,6 @@ class _DetachedLoss:
 
 
 _UNDEFINED = Law("undefined", r"\text{undefined}", lambda s: torch.full_like(s.p_label, torch.nan))
-
-
-def _add_label(q: Tensor, weights: Mapping[str, Tensor], toward: Mapping[str, Direction], state: State) -> None:
-    """Add the label's pull a to the rows (1 - S) p: (1 - S) p_y + a at the label, exact also at p_y -> 1.
-
-    There a strong pull makes it the difference of two large numbers; with the pull elsewhere, S - a, it is
-    (1 - (S - a)) p_y + a (1 - p_y), which has none.
-    """
-    index, weight = state.labels.unsqueeze(-1), weights[LABEL].unsqueeze(-1)
-    if float(torch.linalg.vector_norm(weight, torch.inf)) <= _STEEP:
-        q.scatter_add_(-1, index, weight)
-        return
-    elsewhere = total_pull({name: one for name, one in toward.items() if name != LABEL}, weights).unsqueeze(-1)
-    rest = state.one_minus_p_label.unsqueeze(-1)
-    q.scatter_(-1, index, (1 - elsewhere) * (1 - rest) + weight * rest)
 
 
 def _pull(term: Any) -> Pull:

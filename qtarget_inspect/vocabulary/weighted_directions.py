@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from qtarget_inspect.core.state import MODEL, State
-from qtarget_inspect.vocabulary.directions import Direction, RowFunction, scaled_log_probs
+from qtarget_inspect.vocabulary.directions import Direction, RowFunction
 from qtarget_inspect.vocabulary.formula import DIGITS, Law
 from qtarget_inspect.vocabulary.numerals import exact, finite, rounded, rounded_latex
+from qtarget_inspect.vocabulary.rows import scaled_log_probs
 
 
 def weighted_power(exponent: float, scale: float) -> Direction:
