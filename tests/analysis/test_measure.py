@@ -331,3 +331,65 @@ def test_a_target_that_is_not_finite_is_refused_as_invert_refuses_it():
     for run in (qt.invert, lambda loss, states: qt.measure([loss], states)):
         with pytest.raises(qt.LossError, match="no finite target for token 0"):
             run(name, batch)
+
+
+def several_pieces(rows: int = 40, vocabulary: int = 2400) -> qt.TokenBatch:
+    """Wide rows in several pieces, some confident, some with weights above one."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(rows, vocabulary, generator=generator) * 2
+    labels = torch.randint(vocabulary, (rows,), generator=generator)
+    logits[torch.arange(rows), labels] += torch.linspace(-3, 18, rows)
+    noise = torch.randn(2, rows, vocabulary, generator=generator)
+    return qt.TokenBatch(
+        logits,
+        labels,
+        reference_logits=logits + 0.4 * noise[0],
+        teacher_logits=logits + 0.6 * noise[1],
+        old_logits=logits + 0.1 * noise[1],
+        critical=torch.arange(rows) % 2 == 0,
+        sequence_ids=torch.arange(rows) // 8,
+    )
+
+
+COMPILED = [
+    *(name for name, variant in qt.variants().items() if variant.source == "paper"),
+    "gem(beta=0.4)",
+    "asft(kl_weight=3.0)",
+    "kd(temperature=2.0)",
+    "target-sft(eta=0.2)",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gauge", ["natural", "unit"])
+def test_sums_from_one_compiled_pass_are_those_of_the_operators(gauge, monkeypatch):
+    monkeypatch.setattr(stream, "PIECE_BYTES", 6 * 2400 * 4 * 11)
+    monkeypatch.setattr(stream, "MOST_BYTES", 6 * 2400 * 4 * 11)
+    batch = several_pieces()
+    plain = qt.measure(COMPILED, batch, gauge=gauge)
+    compiled = qt.measure(COMPILED, batch, gauge=gauge, compile=True)
+    judge = qt.measure(COMPILED, batch.to(torch.float64), gauge=gauge)
+    for place, name in enumerate(COMPILED):
+        assert compiled[place].gauge == plain[place].gauge
+        for number, values in compiled[place].values.items():
+            reference, exact = plain[place][number], judge[place][number]
+            assert torch.equal(torch.isnan(values), torch.isnan(reference)), (name, number)
+            apart = (values - reference).abs().nan_to_num()
+            assert (apart <= 2e-5 * reference.abs().nan_to_num().clamp(min=1)).all(), (name, number)
+            if number == "signed":
+                continue  # what counts as rounding differs between the types
+            both = ~(torch.isnan(values) | torch.isnan(exact))
+            assert ((values - exact)[both].abs() <= 5e-5 * exact[both].abs().clamp(min=1)).all(), (name, number)
+
+
+@pytest.mark.slow
+def test_compiled_sums_of_masked_vocabularies_are_read_with_care():
+    batch = several_pieces()
+    logits = batch.logits.clone()
+    logits[:, 11] = -torch.inf
+    logits[3] += 500
+    batch = batch.with_logits(logits)
+    plain, compiled = (qt.measure(["target-sft", "kd"], batch, compile=way) for way in (False, True))
+    for place in range(2):
+        for number, values in compiled[place].values.items():
+            assert torch.allclose(values, plain[place][number], rtol=0, atol=2e-5, equal_nan=True), number

@@ -12,8 +12,9 @@ from qtarget_inspect.analysis.decomposition import Gauge
 from qtarget_inspect.analysis.measurement import moments
 from qtarget_inspect.analysis.measurement.assembly import Read, records_of
 from qtarget_inspect.analysis.measurement.collected import Collected
+from qtarget_inspect.analysis.measurement.declared_loss import DeclaredLoss
 from qtarget_inspect.analysis.measurement.effective import parts_of
-from qtarget_inspect.analysis.measurement.gathering import DeclaredLoss, Gathering, labels_wanted
+from qtarget_inspect.analysis.measurement.gathering import Gathering, labels_wanted
 from qtarget_inspect.analysis.measurement.law_state import LawState
 from qtarget_inspect.analysis.measurement.records import LossMeasurement
 from qtarget_inspect.analysis.measurement.stream import Stream
@@ -29,7 +30,7 @@ _TOGETHER = 2**14
 
 
 def measure_declared(
-    variants: Sequence[Variant], stream: Stream, gauge: Gauge, top: int | None = None
+    variants: Sequence[Variant], stream: Stream, gauge: Gauge, top: int | None = None, compile_: bool = False
 ) -> list[LossMeasurement]:
     """The numbers of losses with declared pulls.
 
@@ -38,6 +39,7 @@ def measure_declared(
         stream: the tokens.
         gauge: "natural", "unit" or "normalized".
         top: how many tokens that gain and lose most are wanted; None for none.
+        compile_: whether sums come from one compiled pass where that can be.
 
     Returns:
         A record a loss.
@@ -47,7 +49,7 @@ def measure_declared(
     """
     collected = Collected(stream)
     losses = [_prepared(place, variant, collected, gauge) for place, variant in enumerate(variants)]
-    read_as = _read_finished(losses, collected, top)
+    read_as = _read_finished(losses, collected, top, compile_)
     found = []
     for loss in losses:
         weights, own_collected, place = loss.pulls.weights(LawState(stream.tokens, collected)), collected, loss.place
@@ -85,10 +87,12 @@ def _natural(pulls: Pulls, weights: dict[str, Tensor], stream: Stream) -> PullGa
     return natural_gauge(pulls.directions, pulls.weights(LawState(stream.tokens, exact)), _TOLERANCE)
 
 
-def _read_finished(losses: Sequence[DeclaredLoss], collected: Collected, top: int | None) -> dict[int, PullGauge]:
+def _read_finished(
+    losses: Sequence[DeclaredLoss], collected: Collected, top: int | None, compile_: bool = False
+) -> dict[int, PullGauge]:
     """Read all rows and work out the moments, once more with care where the logits ask for it; returns the gauges."""
     keys = {key for loss in losses for key in loss.parts.sources.values()} | set(labels_wanted(losses, collected))
-    gathering = Gathering(losses, collected, top, careful=False)
+    gathering = Gathering(losses, collected, top, careful=False, compile=compile_ and top is None)
     gathering.run()
     if not moments.finish(collected, keys):
         collected.forget()

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
 
 from qtarget_inspect.analysis.measurement import moments
 from qtarget_inspect.analysis.measurement.collected import Collected, PieceQuantities
-from qtarget_inspect.analysis.measurement.effective import Effective, Parts, effective
+from qtarget_inspect.analysis.measurement.declared_loss import DeclaredLoss
+from qtarget_inspect.analysis.measurement.effective import Effective, effective
+from qtarget_inspect.analysis.measurement.fused_pass import FusedPass
 from qtarget_inspect.analysis.measurement.law_state import LawState
 from qtarget_inspect.analysis.measurement.movement import collect_model_top, collect_movement
 from qtarget_inspect.analysis.measurement.others import less_source, sums_of_rows, write_others
@@ -19,54 +20,13 @@ from qtarget_inspect.analysis.measurement.reading import Reading, Scratch
 from qtarget_inspect.analysis.measurement.sources import SELF, Exponents
 from qtarget_inspect.core.batch import LOGIT_CONTEXT
 from qtarget_inspect.core.tolerances import rounding
-from qtarget_inspect.variants import Variant
-from qtarget_inspect.vocabulary.pulls import PullGauge, Pulls, natural_gauge
+from qtarget_inspect.vocabulary.pulls import PullGauge, natural_gauge
 
 _WORK = 4
 """Arrays [rows, V] that a piece needs besides p and the sources that are kept: a source, its work, Q, its logits."""
 
-Group: TypeAlias = "tuple[tuple[Exponents, ...], list[DeclaredLoss]]"
+Group: TypeAlias = tuple[tuple[Exponents, ...], list[DeclaredLoss]]
 """Sources, and the losses that pull to just these."""
-
-
-@dataclass(frozen=True)
-class DeclaredLoss:
-    """One loss of the run.
-
-    Args:
-        place: where it stands in the list.
-        variant: the variant.
-        parts: its directions, sorted.
-        gauge: the gauge that it is to be read in; None where the first piece decides.
-        fixed: name -> [N] weights that are known before rows are read, or [1] constant ones; None where they follow
-            from the rows.
-    """
-
-    place: int
-    variant: Variant
-    parts: Parts
-    gauge: PullGauge | None
-    fixed: dict[str, Tensor] | None
-
-    @property
-    def pulls(self) -> Pulls:
-        """Its pulls."""
-        return self.parts.pulls
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether all tokens have the same effective weights."""
-        return (
-            self.fixed is not None
-            and not self.parts.without_label
-            and all(w.shape[0] == 1 for w in self.fixed.values())
-        )
-
-    def weights_of(self, rows: slice, state: LawState) -> dict[str, Tensor]:
-        """[n] or [1] weights of some rows."""
-        if self.fixed is None:
-            return self.pulls.weights(state)
-        return {name: weight if weight.shape[0] == 1 else weight[rows] for name, weight in self.fixed.items()}
 
 
 @dataclass
@@ -78,6 +38,7 @@ class Gathering:
         collected: where numbers go.
         top: how many tokens that gain and lose most are wanted; None for none.
         careful: whether logits are centred and -inf is looked after.
+        compile: whether sums of all pieces but the first come from one compiled pass.
         gauges: place of a loss -> the gauge its rows are read in.
     """
 
@@ -85,21 +46,27 @@ class Gathering:
     collected: Collected
     top: int | None
     careful: bool
+    compile: bool = False
     gauges: dict[int, PullGauge] = field(default_factory=dict)
+    _one_source: dict[int, bool] = field(default_factory=dict, repr=False)
     _constant: dict[int, Effective] = field(default_factory=dict, repr=False)
     _with_means: set[Exponents] = field(default_factory=set, repr=False)
+    _fused: FusedPass | None = field(default=None, repr=False)
 
     def run(self) -> None:
         """Read all rows."""
         stream, losses = self.collected.stream, self.losses
         several = [loss for loss in losses if len(loss.parts.sources) > 1]
-        kept = frozenset(key for loss in several for key in loss.parts.sources.values())
-        size = stream.rows(1 + len(kept) + _WORK)
+        together = losses if self.compile else several
+        kept = frozenset(key for loss in together for key in loss.parts.sources.values())
+        size = stream.rows(1 + len(kept) + (1 if self.compile else _WORK), shared=self.compile)
         scratch = Scratch(size, stream.tokens.vocabulary, stream.dtype, stream.device)
         self.gauges |= {loss.place: loss.gauge for loss in losses if loss.gauge is not None}
         order, labels = _in_order(losses), labels_wanted(losses, self.collected)
         for rows, piece in stream.pieces(size):
             self._read(rows, Reading(piece, scratch, kept, self.careful), order, labels)
+            if self.compile and rows.start == 0 and rows.stop < len(stream):
+                self._fused = FusedPass.of(losses, self._one_source, self._with_means, stream, size)
             del piece  # so that no two chunks of hidden states' logits are held at once
 
     def _read(self, rows: slice, reading: Reading, order: Sequence[Group], labels: Sequence[Exponents]) -> None:
@@ -107,16 +74,23 @@ class Gathering:
         collected = self.collected
         quantities = PieceQuantities(reading, collected.stream.alias)
         state = LawState(reading.batch, quantities)
-        moments.collect(reading, SELF, rows, collected, with_means=True)
+        fused = self._fused if self._fused is not None and len(reading) == self._fused.rows else None
+        moments.collect(reading, SELF, rows, collected, with_means=fused is None)
         if self.top is not None:
             collect_model_top(reading, rows, collected, self.top)
+        done: set[int] = set()
+        if fused is not None:
+            weights = {loss.place: self._weights(loss, rows, state) for loss in fused.losses}
+            done = fused.collect(reading, rows, collected, weights)
         for keys, group in order:
             for loss in group:
-                self._collect(loss, self._weights(loss, rows, state), reading, rows)
+                if loss.place not in done:
+                    self._collect(loss, self._weights(loss, rows, state), reading, rows)
             for key in keys:
                 if key in labels:
                     moments.collect_label(reading, key, rows, collected)
-                moments.collect(reading, key, rows, collected, with_means=key in self._with_means)
+                if fused is None or key not in fused.sums.sources:
+                    moments.collect(reading, key, rows, collected, with_means=key in self._with_means)
         for key in labels:
             moments.collect_label(reading, key, rows, collected)
         if rows.start == 0:
@@ -146,6 +120,7 @@ class Gathering:
     def _collect(self, loss: DeclaredLoss, weights: Effective, reading: Reading, rows: slice) -> None:
         """What one loss needs of the rows."""
         collected = self.collected
+        self._one_source[loss.place] = weights.is_one_source
         if weights.is_one_source:
             ((key, weight),) = weights.sources.items()
             self._with_means.add(key)

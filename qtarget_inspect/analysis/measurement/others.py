@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from qtarget_inspect.core.state import MODEL, State
 WRITTEN = ("positive", "negative", "largest", "positive_log", "negative_log", "cross")
 """What is summed of a Q that had to be written out."""
 
-_NEARLY = 1e-2
+_NEARLY = 1e-4
 """Logarithms are summed only where the mass of the wrong sign is below this share of Q's size: else all is NaN."""
 
 
@@ -87,20 +89,44 @@ def sums_of_rows(reading: Reading, q: Tensor, weights: Effective) -> dict[str, T
     negative = torch.clamp(q, max=0.0, out=work).sum(-1).neg_()
     positive = q.sum(-1).add_(negative)
     largest = torch.ones_like(negative) if weights.is_small else torch.maximum(q.amax(-1), -q.amin(-1))
-    size = torch.maximum(largest, (1 - weights.gamma).abs().to(q.dtype)).clamp_(min=1).mul_(_NEARLY)
-    positive_log, cross = _logs(reading, q, negative <= size)
-    negative_log, _ = _logs(reading, q, (positive <= size) & (weights.gamma > 1), sign=-1)
+    return with_logs(reading, lambda rows: q[rows], positive, negative, largest, weights)
+
+
+def with_logs(
+    reading: Reading,
+    q_of: Callable[[Tensor], Tensor],
+    positive: Tensor,
+    negative: Tensor,
+    largest: Tensor,
+    weights: Effective,
+) -> dict[str, Tensor]:
+    """The sums over a Q, with those of logarithms on the rows where they are needed.
+
+    Args:
+        reading: the rows.
+        q_of: numbers of rows -> their Q over the others, 0 at the label.
+        positive: [n] sum of the positive entries.
+        negative: [n] size of the sum of the negative ones.
+        largest: [n] the largest in size.
+        weights: the effective weights.
+
+    Returns:
+        name -> [n], the names being those of `WRITTEN`.
+    """
+    size = torch.maximum(largest, (1 - weights.gamma).abs().to(largest.dtype)).clamp(min=1).mul_(_NEARLY)
+    positive_log, cross = _logs(reading, q_of, negative <= size)
+    negative_log, _ = _logs(reading, q_of, (positive <= size) & (weights.gamma > 1), sign=-1)
     found = (positive, negative, largest, positive_log, negative_log, cross)
     return dict(zip(WRITTEN, found, strict=True))
 
 
-def _logs(reading: Reading, q: Tensor, wanted: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
+def _logs(reading: Reading, q_of: Callable[[Tensor], Tensor], wanted: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
     """[n] sum |q| log |q| and sum |q| log p over the entries of one sign, on the wanted rows; NaN on the others."""
-    logs, cross = torch.full_like(q[:, 0], torch.nan), torch.full_like(q[:, 0], torch.nan)
+    logs, cross = (torch.full(wanted.shape, torch.nan, dtype=reading.scratch.dtype, device=wanted.device) for _ in "ab")
     rows = wanted.nonzero().flatten()
     if not len(rows):
         return logs, cross
-    part = (q[rows] * sign).clamp_(min=0.0)
+    part = (q_of(rows) * sign).clamp_(min=0.0)
     logs[rows] = torch.special.xlogy(part, part).sum(-1)
     if sign > 0:
         log_p = reading.logits(MODEL)[rows].log_softmax(-1)

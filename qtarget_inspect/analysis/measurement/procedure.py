@@ -31,6 +31,7 @@ def measure(
     gauge: Gauge = "natural",
     top_tokens: int | None = None,
     dtype: torch.dtype | None = None,
+    compile: bool = False,
 ) -> Measurement:
     """What losses teach, token by token, in numbers: label trust, masses, divergences, entropies; not Q itself.
 
@@ -51,6 +52,9 @@ def measure(
         gauge: "natural" (each loss's own), "unit" or "normalized".
         top_tokens: how many of the tokens that gain and lose most to report, by Q - p; None for none.
         dtype: type to compute in, float32 or float64; default the logits' own, float32 for half precision.
+        compile: take the sums of all pieces but the first from one loop that torch.compile makes of them, about a third
+            faster for many losses. The first call takes seconds; the loop is kept for calls with the same losses. Not
+            with `top_tokens`, whose order needs the rows.
 
     Returns:
         The measurement: `["dft"]["gamma"]` is a [N] tensor, float64; `.table()` a DataFrame with a row a (loss, token).
@@ -83,7 +87,7 @@ def measure(
         stream = _stream(batch, dtype)
         for variant in declared:
             _check_context(variant, stream)
-        found = iter(measure_declared(declared, stream, gauge, top_tokens) if declared else ())
+        found = iter(measure_declared(declared, stream, gauge, top_tokens, compile) if declared else ())
     records = []
     for one in resolved:
         if _has_fast_path(one):

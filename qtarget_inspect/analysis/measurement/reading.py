@@ -162,13 +162,26 @@ class Reading:
         if not key:
             return self._uniform()
         memory = self.work(("source", key) if key in self._kept else "source")
-        b = torch.softmax(self.scores(key), -1, out=memory)
+        path = _is_path(key) and not self.careful
+        b = torch.softmax(self._mixed(key) if path else self.scores(key), -1, out=memory)
         label = b.gather(-1, self.index)
+        if path and bool(torch.isnan(label).any()):  # -inf less -inf made a row NaN
+            label = torch.softmax(self.scores(key), -1, out=memory).gather(-1, self.index)
         return Source(b.scatter_(-1, self.index, 0.0), label.squeeze(-1))
+
+    def _mixed(self, key: Exponents) -> Tensor:
+        """[n, V] scores of a path in one pass, (1 - eta) z + eta z'; NaN where both are -inf."""
+        (name, _), (other, share) = key
+        return torch.lerp(self.logits(name), self.logits(other), share, out=self.work())
 
     def _uniform(self) -> Source:
         one = self.logits(MODEL).new_full((1,), 1 / self.scratch.vocabulary)
         return Source(one.expand(len(self), self.scratch.vocabulary), one.expand(len(self)))
+
+
+def _is_path(key: Exponents) -> bool:
+    """Whether b is a mixture of two models' logits whose shares, in [0, 1], sum to 1."""
+    return len(key) == 2 and abs(key[0][1] + key[1][1] - 1) < 1e-15 and 0 <= key[1][1] <= 1
 
 
 def log_of_label(label: Tensor, rest: Tensor, scores: Tensor, labels: Tensor) -> Tensor:

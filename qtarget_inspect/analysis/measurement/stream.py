@@ -42,16 +42,17 @@ class Stream:
         """Number of tokens N."""
         return len(self.tokens)
 
-    def rows(self, arrays: int) -> int:
+    def rows(self, arrays: int, shared: bool = False) -> int:
         """Rows a piece, so that all arrays of a piece lie near the processor's caches.
 
         Args:
             arrays: how many [rows, V] tensors are held at once.
+            shared: whether the cache that all cores share will do, where calls cost more than the way to it.
 
         Returns:
             At least one row, at most N.
         """
-        cached = PIECE_BYTES * torch.get_num_threads()
+        cached = MOST_BYTES if shared else PIECE_BYTES * torch.get_num_threads()
         budget = CUDA_CHUNK_BYTES if self.device.type == "cuda" else min(cached, MOST_BYTES)
         fitting = budget // (self.tokens.vocabulary * self.dtype.itemsize * arrays)
         return max(1, min(fitting, len(self)))
