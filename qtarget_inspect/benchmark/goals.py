@@ -11,7 +11,7 @@ from qtarget_inspect.benchmark.contenders.generic import generic_name
 from qtarget_inspect.benchmark.contenders.identify_cases import CASES, USERS_BATCH, identify_name
 from qtarget_inspect.benchmark.contenders.plain import naive_name
 from qtarget_inspect.benchmark.contenders.readings import CHECK, FITTED, SOFTMAXED, fit_name
-from qtarget_inspect.benchmark.contenders.scalars import PAPER, TOP, measure_name
+from qtarget_inspect.benchmark.contenders.scalars import PAPER, PAPER_COMPILED, TOP, measure_name
 from qtarget_inspect.benchmark.contenders.streamed import STREAMED, STREAMED_LONG
 from qtarget_inspect.benchmark.contenders.top_k import OUR_TOP_K, TORCH_TOP_K
 from qtarget_inspect.benchmark.own_process import FIRST, SECOND
@@ -125,6 +125,7 @@ def _scalars() -> list[Goal]:
     gem, both, one = (measure_name(*names, top=True) for names in (("gem",), ("dft", "p-loss"), ("dft",)))
     return [
         Goal("scalars of sixteen rows, the top 20 apart", "ratio", PAPER, 8.0, less=OUR_TOP_K),
+        Goal("scalars of sixteen rows, compiled, the top 20 apart", "ratio", PAPER_COMPILED, 8.0, less=OUR_TOP_K),
         Goal(f"{TOP} that gain and lose most, a loss more: gem", "ratio", gem, 3.0, less=measure_name("gem")),
         Goal(f"{TOP} that gain and lose most, p's own order", "ratio", both, NOTHING, less=one),
     ]

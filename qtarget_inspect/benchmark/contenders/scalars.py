@@ -11,6 +11,7 @@ from qtarget_inspect.benchmark.timing import Call
 from qtarget_inspect.benchmark.workload import Workload
 
 PAPER = "measure, the paper's sixteen rows"
+PAPER_COMPILED = "measure, the paper's sixteen rows, compiled"
 TOP = 5
 """Tokens that gain and lose most."""
 
@@ -34,6 +35,7 @@ def scalar_contenders(*, whole: bool) -> tuple[Contender, ...]:
     few = (("gem",), ("dft",), ("dft", "p-loss")) if whole else (("gem",),)
     return (
         Contender(PAPER, "scalars", partial(_prepare, paper_rows(), None), about="reference and old policy are one"),
+        Contender(PAPER_COMPILED, "scalars", partial(_prepare, paper_rows(), None, compiled=True), about="the same"),
         *(
             Contender(measure_name(*losses, top=top), "scalars", partial(_prepare, losses, TOP if top else None))
             for losses in few
@@ -42,7 +44,7 @@ def scalar_contenders(*, whole: bool) -> tuple[Contender, ...]:
     )
 
 
-def _prepare(losses: tuple[str, ...], top_tokens: int | None, work: Workload) -> Call:
+def _prepare(losses: tuple[str, ...], top_tokens: int | None, work: Workload, compiled: bool = False) -> Call:
     context = ("reference_logits", "teacher_logits", "critical", "sequence_ids", "weights", "advantages")
     batch = work.batch_with(*context, old_logits=work.batch.reference_logits)
-    return lambda: qt.measure(list(losses), batch, top_tokens=top_tokens)
+    return lambda: qt.measure(list(losses), batch, top_tokens=top_tokens, compile=compiled)
