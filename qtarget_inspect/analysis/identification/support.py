@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
-import torch
 
 from qtarget_inspect.analysis.identification.families import Family, families, fixed_directions
 from qtarget_inspect.analysis.identification.numbers import digits_of, polished, shortest
 from qtarget_inspect.analysis.identification.observation import Observation
+from qtarget_inspect.analysis.identification.screening import Members, rough_squares, screened_tokens, squares_left
+from qtarget_inspect.analysis.identification.spans import Left, Rows
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.directions import Direction
 
@@ -30,8 +31,11 @@ LARGEST_WITH_FAMILY = 3
 REFINED = 8
 """How many of the most promising members of families are refined."""
 
-MASS_ROUNDING = 16
-"""Rounding of a sum of entries, in units of the machine precision and of the root of their number."""
+HOPELESS = 1e-2
+"""A member that leaves more than this share is not polished: rounding of its number does not leave so much."""
+
+REFINED_ENTRIES = 250_000
+"""Entries of g on which the number of a family member is bracketed."""
 
 SILENT = 32
 """A gradient whose largest entry is below this many units of the machine precision is rounding."""
@@ -43,8 +47,8 @@ is tried on its own."""
 SHORT = 6
 """A number of so many digits is taken to be exact."""
 
-SCREENED_TOKENS = 14
-"""Tokens that families are looked at on first."""
+ROUGH = 1e-2
+"""Where a member leaves less than this share, products alone do not tell how little."""
 
 SCREEN = 0.8
 """A family is refined where its nearest member leaves no more than this share of what the other directions leave."""
@@ -92,27 +96,27 @@ def find_support(observations: Sequence[Observation], context: Sequence[str]) ->
         return Support((), True, 0.0)
     eps = telling[0].eps
     tolerance = eps * TOLERANCE_IN_EPS[eps < 1e-12]
-    rows = [_Rows(one, tolerance) for one in telling]
+    rows = [Rows(one, tolerance) for one in telling]
     lost = any(one.loses_mass for one in rows)
     nowhere = (directions.nowhere(),) if lost else ()
     if max(one.relative(one.gradient) for one in rows) <= tolerance:
         return Support(nowhere, True, 0.0)
     fixed = [direction for direction in fixed_directions(context) if direction.kind != "nowhere"]
     columns = [{d.name: one.column(d) for d in fixed} for one in rows]
-    start = [_Left.start(one.gradient) for one in rows]
+    start = [Left.start(one.gradient) for one in rows]
 
-    def left_by(names: Sequence[str], before: Sequence[_Left]) -> list[_Left]:
+    def left_by(names: Sequence[str], before: Sequence[Left]) -> list[Left]:
         for name in names:
             before = [part.without(column[name]) for part, column in zip(before, columns, strict=True)]
         return list(before)
 
-    def share_of(parts: Sequence[_Left]) -> float:
+    def share_of(parts: Sequence[Left]) -> float:
         return max(one.relative(part.rest) for one, part in zip(rows, parts, strict=True))
 
     everything = share_of(left_by([d.name for d in fixed], start))
     if everything <= tolerance:
         return _fewest_fixed(fixed, start, left_by, share_of, tolerance, nowhere)
-    left: dict[tuple[int, ...], list[_Left]] = {(): start}
+    left: dict[tuple[int, ...], list[Left]] = {(): start}
     for size in range(1, LARGEST_WITH_FAMILY + 1):
         found = _with_families(rows, left, fixed, size, tolerance, families(context))
         if found is not None:
@@ -125,9 +129,9 @@ def find_support(observations: Sequence[Observation], context: Sequence[str]) ->
 
 def _fewest_fixed(
     fixed: Sequence[Direction],
-    start: Sequence[_Left],
-    left_by: Callable[[Sequence[str], Sequence[_Left]], list[_Left]],
-    share_of: Callable[[Sequence[_Left]], float],
+    start: Sequence[Left],
+    left_by: Callable[[Sequence[str], Sequence[Left]], list[Left]],
+    share_of: Callable[[Sequence[Left]], float],
     tolerance: float,
     nowhere: tuple[Direction, ...],
 ) -> Support:
@@ -160,78 +164,9 @@ def _telling(observed: Observation) -> Observation:
     return observed.rows(chosen[::step])
 
 
-class _Rows:
-    """Gradient rows scaled to size 1, the label's entry left out, what is lost of their mass taken away."""
-
-    def __init__(self, observed: Observation, tolerance: float) -> None:
-        self.observed, self.tolerance = observed, tolerance
-        gradient = observed.gradient.numpy()
-        self.labels = observed.batch.labels.numpy()[:, None]
-        size = np.abs(gradient).max(-1, keepdims=True)
-        mass = gradient.sum(-1, keepdims=True)
-        # an entry p_y - 1 is rounded as a number of size 1: the largest gradients tell what that is here
-        rounding = MASS_ROUNDING * observed.eps * np.sqrt(gradient.shape[-1]) * size.max()
-        self.loses_mass = bool((np.abs(mass) > np.maximum(rounding, 10 * tolerance * size)).any())
-        if self.loses_mass:
-            gradient = gradient - mass * observed.state.p.numpy()
-        self.gradient = self._off_label(gradient / size)  # [n, V]
-        # what cancels in a row leaves rounding of the usual size: by so much more may be left of a small row
-        self.trust = np.minimum(1.0, size / np.median(size)) ** 2  # [n, 1], and so little do they tell of a number
-        self.slack = 1 + 8 * observed.eps * np.median(size) / (tolerance * size)  # [n, 1]
-
-    def every(self, step: int) -> _Rows:
-        """Every so-manieth row."""
-        return _Rows(self.observed.rows(torch.arange(len(self.gradient))[::step]), self.tolerance)
-
-    def _off_label(self, rows: np.ndarray) -> np.ndarray:
-        """Where all directions sum to zero the label's entry follows, and it has lost its digits where p_y -> 1."""
-        rows = rows.copy()
-        np.put_along_axis(rows, self.labels, 0.0, axis=-1)
-        return rows
-
-    def column(self, direction: Direction) -> np.ndarray:
-        """[n, V] a direction, scaled to length 1; 0 where it vanishes."""
-        rows = self._off_label(direction.gradient(self.observed.state).numpy())
-        length = np.sqrt((rows**2).sum(-1, keepdims=True))
-        return rows / np.where(length > 1e-13, length, np.inf)
-
-    def relative(self, rest: np.ndarray) -> float:
-        """Largest entry that is left, as a share of its row's gradient."""
-        return float((np.abs(rest) / self.slack).max()) if rest.size else 0.0
-
-
-@dataclass(frozen=True)
-class _Left:
-    """What a set of directions leaves of the gradient: rows [n, V], and the orthonormal columns they span."""
-
-    rest: np.ndarray
-    basis: tuple[np.ndarray, ...] = ()
-
-    @classmethod
-    def start(cls, gradient: np.ndarray) -> _Left:
-        return cls(gradient)
-
-    def orthogonal(self, column: np.ndarray) -> np.ndarray:
-        """The part of a column that is new, scaled to length 1; 0 where nothing is. Twice is enough (Kahan)."""
-        for _ in range(2):
-            for known in self.basis:
-                column = column - (column * known).sum(-1, keepdims=True) * known
-        length = np.sqrt((column**2).sum(-1, keepdims=True))
-        return column / np.where(length > 1e-8, length, np.inf)
-
-    def every(self, step: int) -> _Left:
-        """What is left of every so-manieth row."""
-        return _Left(self.rest[::step], tuple(column[::step] for column in self.basis))
-
-    def without(self, column: np.ndarray) -> _Left:
-        """What is left with one more direction."""
-        new = self.orthogonal(column)
-        return _Left(self.rest - (self.rest * new).sum(-1, keepdims=True) * new, (*self.basis, new))
-
-
 def _with_families(
-    rows: Sequence[_Rows],
-    left: dict[tuple[int, ...], list[_Left]],
+    rows: Sequence[Rows],
+    left: dict[tuple[int, ...], list[Left]],
     fixed: Sequence[Direction],
     size: int,
     tolerance: float,
@@ -239,19 +174,23 @@ def _with_families(
 ) -> Support | None:
     """A set of `size` directions that holds one family member, None where no set explains the gradient."""
     promising: list[tuple[float, int, Family, tuple[int, ...], float]] = []
-    step = [max(1, len(one.gradient) // SCREENED_TOKENS) for one in rows]
+    step = [max(1, len(one.gradient) // screened_tokens(one)) for one in rows]
     thin = [one.every(n) for one, n in zip(rows, step, strict=True)]
     for order, family in enumerate(known):
         width = len(family.make(family.grid[0]))
         bases = [chosen for chosen in left if len(chosen) == size - width]
         # a first look at the smallest vocabulary; a top k needs all of them
         seen = range(len(rows)) if family.whole else [int(np.argmin([one.gradient.shape[1] for one in rows]))]
-        members = {i: [np.stack([thin[i].column(d) for d in family.make(a)]) for a in family.grid] for i in seen}
+        members = {i: Members.of(family, thin[i]) for i in seen}
         for chosen in bases:
             parts = {i: left[chosen][i].every(step[i]) for i in seen}
             before = np.sqrt(sum((part.rest**2).sum() for part in parts.values()))
-            after = np.sqrt(sum(_squares(part, members[i]) for i, part in parts.items()))
-            ratio = after / before
+            ratio = np.sqrt(sum(rough_squares(part, members[i]) for i, part in parts.items())) / before
+            close = np.flatnonzero(ratio < ROUGH)
+            if close.size:
+                ratio[close] = (
+                    np.sqrt(sum(squares_left(part, members[i].some(close)) for i, part in parts.items())) / before
+                )
             for i in _local_minima(ratio):
                 if ratio[i] < SCREEN:
                     promising.append((float(ratio[i]), order, family, chosen, family.grid[i]))
@@ -275,26 +214,12 @@ def _with_families(
     return Support((*others, *family.make(number)), True, share, {family.name: number}, remake=remake)
 
 
-def _squares(part: _Left, members: Sequence[np.ndarray]) -> np.ndarray:
-    """[members] squares that are left of the rows with each member of a family."""
-    stacked = np.stack(members)  # [members, width, n, V]
-    rest, basis = np.broadcast_to(part.rest, stacked.shape[:1] + part.rest.shape), list(part.basis)
-    for column in stacked.swapaxes(0, 1):
-        for known in basis:
-            column = column - (column * known).sum(-1, keepdims=True) * known
-        length = np.sqrt((column**2).sum(-1, keepdims=True))
-        new = column / np.where(length > 1e-6, length, np.inf)
-        rest = rest - (rest * new).sum(-1, keepdims=True) * new
-        basis.append(new)
-    return (rest**2).sum((-1, -2))
-
-
 def _local_minima(values: np.ndarray) -> Iterator[int]:
     padded = np.concatenate([[np.inf], values, [np.inf]])
     yield from np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] <= padded[2:])).tolist()
 
 
-def _rests(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, number: float) -> np.ndarray:
+def _rests(rows: Sequence[Rows], parts: Sequence[Left], family: Family, number: float) -> np.ndarray:
     """What is left of all rows with one member, flat."""
     left = []
     for one, part in zip(rows, parts, strict=True):
@@ -304,12 +229,12 @@ def _rests(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, number
     return np.concatenate(left)
 
 
-def _share(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, number: float) -> float:
+def _share(rows: Sequence[Rows], parts: Sequence[Left], family: Family, number: float) -> float:
     slack = np.concatenate([np.broadcast_to(one.slack, one.gradient.shape).ravel() for one in rows])
     return float((np.abs(_rests(rows, parts, family, number)) / slack).max())
 
 
-def _refined(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, start: float) -> float:
+def _refined(rows: Sequence[Rows], parts: Sequence[Left], family: Family, start: float) -> float:
     """The number that leaves least: bracketed by its neighbours on the grid, then Gauss-Newton to rounding."""
     from scipy.optimize import minimize_scalar  # heavy, so not at import
 
@@ -318,15 +243,24 @@ def _refined(rows: Sequence[_Rows], parts: Sequence[_Left], family: Family, star
     low = grid[place - 1] if place else max(start - 0.5 * abs(grid[1] - grid[0]), family.low)
     high = grid[place + 1] if place + 1 < len(grid) else min(start + (start - grid[place - 1]), family.high)
 
-    trust = np.concatenate([np.broadcast_to(one.trust, one.gradient.shape).ravel() for one in rows])
+    def trusted(some: Sequence[Rows], left: Sequence[Left], number: float) -> np.ndarray:
+        trust = np.concatenate([np.broadcast_to(one.trust, one.gradient.shape).ravel() for one in some])
+        return trust * _rests(some, left, family, number)
 
     def rests(number: float) -> np.ndarray:
-        return trust * _rests(rows, parts, family, number)
+        return trusted(rows, parts, number)
+
+    # of a large vocabulary the bracket is narrowed on fewer tokens; what is found is polished on all
+    step = [max(1, one.gradient.size // REFINED_ENTRIES) for one in rows]
+    some = [one if n == 1 else one.every(n) for one, n in zip(rows, step, strict=True)]
+    left = [part.every(n) for part, n in zip(parts, step, strict=True)]
 
     def squares(number: float) -> float:
-        return float((rests(number) ** 2).sum())
+        return float((trusted(some, left, number) ** 2).sum())
 
     number = float(minimize_scalar(squares, bounds=(low, high), method="bounded", options={"xatol": 1e-7}).x)
+    if _share(some, left, family, number) > HOPELESS:
+        return number
     margin = 2e-5 * max(abs(number), 0.1)  # polishing looks to both sides
     if not family.low + margin < number < family.high - margin:
         return number
