@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import LossError
-from qtarget_inspect.engine.gradients import loss_and_gradient
+from qtarget_inspect.engine.gradients import GradientMethod, loss_and_gradient
 from qtarget_inspect.engine.plan import Plan
 
 Kind = Literal["q", "g"]
@@ -72,29 +72,47 @@ def eager_chunk(plan: Plan, workspace: Tensor, kind: Kind) -> Chunk:
 
 def _differentiate(plan: Plan, z: Tensor, sub: TokenBatch) -> tuple[Tensor, Tensor]:
     """By plain autograd where that may stand in for torch.func, and by torch.func where it refuses this chunk."""
-    if plan.chunk_method == plan.found.method:
-        with unchanged_context(plan.loss.name, sub):
-            return loss_and_gradient(plan.loss, z, sub, plan.found.method)
-    # torch.func would not let the loss write into the user's tensors; plain autograd would, so it gets copies
-    handed = TokenBatch.unchecked({
-        "labels": sub.labels,
-        **{name: value.clone() for name, value in sub.context.items() if name in plan.asked_for},
-    })
     try:
-        with unchanged_context(plan.loss.name, handed):
-            return loss_and_gradient(plan.loss, z, handed, plan.chunk_method)
+        return differentiate_safely(plan, z, sub, plan.chunk_method)
     except ContextWrittenError:
         raise
     except LossError:
+        if plan.chunk_method == plan.found.method:
+            raise
         z.copy_(sub.logits)
-        return loss_and_gradient(plan.loss, z, sub, plan.found.method)
+        return differentiate_safely(plan, z, sub, plan.found.method)
+
+
+def differentiate_safely(plan: Plan, z: Tensor, batch: TokenBatch, method: GradientMethod) -> tuple[Tensor, Tensor]:
+    """Value and gradient, the user's context kept from being written to.
+
+    torch.func does not let a loss write into tensors that it closes over. Plain autograd would, so it gets copies.
+
+    Args:
+        plan: how.
+        z: [n, V] a private copy of the logits.
+        batch: the tokens.
+        method: how to differentiate.
+
+    Returns:
+        The value, and the gradient [n, V].
+
+    Raises:
+        ContextWrittenError: the loss wrote into what it was handed.
+    """
+    handed = batch
+    if method == "autograd":
+        context = {name: value.clone() for name, value in batch.context.items() if name in plan.asked_for}
+        handed = TokenBatch.unchecked({"labels": batch.labels, **context})
+    with _unchanged_context(plan.loss.name, handed):
+        return loss_and_gradient(plan.loss, z, handed, method)
 
 
 class ContextWrittenError(LossError):
     """A loss wrote into the context it was given."""
 
 
-class unchanged_context:  # noqa: N801, used like a function
+class _unchanged_context:  # noqa: N801, used like a function
     """Refuse a loss that writes into the user's context after all, though it did not on the sample.
 
     Args:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
-from qtarget_inspect.core.chunks import row_chunks
 from qtarget_inspect.core.errors import LossError, QTargetError
 from qtarget_inspect.engine.gradients import loss_and_gradient
 from qtarget_inspect.engine.plan import Plan
@@ -18,7 +17,6 @@ COLUMNS = 32
 
 FEWEST_COLUMNS = 8
 FEWEST_PIECES = 4
-MOST_PIECES = 8
 NARROW_ENTRIES = 2**21
 """Size of a narrow batch that is not exceeded while it has more than the fewest columns."""
 
@@ -26,9 +24,9 @@ NARROW_ENTRIES = 2**21
 def coupling_in_company(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Tensor) -> tuple[str | None, str]:
     """How tokens are coupled when all are together, though a few tokens did not show it.
 
-    The whole batch is run with a small vocabulary and about its own p_y, once whole and once in pieces no larger than
-    the chunks. A loss that cannot do with a small vocabulary is run on rows from all over the batch, against what
-    those rows have just got.
+    The whole batch is run with a small vocabulary and about its own p_y, once whole and once in two halves that are cut
+    wherever chunks end. A loss that cannot do with a small vocabulary is run on rows from all over the batch, against
+    what those rows have just got.
 
     Args:
         plan: the plan, with a law.
@@ -46,7 +44,7 @@ def coupling_in_company(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Ten
     narrow = narrow_batch(batch, p_label, min(columns, batch.vocabulary), dtype)
     try:
         whole = loss_and_gradient(plan.loss, narrow.logits.clone(), narrow, plan.chunk_method)[1]
-        apart = _in_pieces(plan, narrow)
+        apart = _in_two_halves(plan, narrow)
     except QTargetError:
         return _coupling_across_chunks(plan, batch, p_label, out)
     if plan.law == "mean":
@@ -59,18 +57,18 @@ def coupling_in_company(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Ten
     return _coupling_across_chunks(plan, batch, p_label, out)[0], ""
 
 
-def _in_pieces(plan: Plan, narrow: TokenBatch) -> Tensor:
-    """Gradient piece by piece, a mean undone: four to eight pieces that begin where chunks begin."""
-    # Pieces as small as chunks would show no more of a loss that couples far tokens, and one that couples near ones
-    # shows it wherever a piece ends. Sequences may end there too: a loss that sees them gets the chunks themselves.
+def _in_two_halves(plan: Plan, narrow: TokenBatch) -> Tensor:
+    """Gradient of every other piece, then of the rest, a mean undone. Pieces end where chunks do, four at least."""
+    # At every end of a chunk a token has another neighbour than in the whole batch, a cut sequence lies in both
+    # halves, and whatever is taken over all tokens is taken over half of them.
     size = max(1, min(plan.chunk, -(-len(narrow) // FEWEST_PIECES)))
-    if "sequence_ids" not in plan.loss.context.values():
-        size *= max(1, -(-len(narrow) // (size * MOST_PIECES)))
+    number = torch.arange(len(narrow), device=narrow.labels.device) // size
     gradient = torch.empty_like(narrow.logits)
-    for part in row_chunks(len(narrow), size):
-        sub = narrow.select(part)
-        piece = loss_and_gradient(plan.loss, sub.logits.clone(), sub, plan.chunk_method)[1]
-        gradient[part] = piece * len(sub) if plan.law == "mean" else piece
+    for half in (number % 2 == 0, number % 2 == 1):
+        if bool(half.any()):
+            sub = narrow.select(half)
+            piece = loss_and_gradient(plan.loss, sub.logits.clone(), sub, plan.chunk_method)[1]
+            gradient[half] = piece * len(sub) if plan.law == "mean" else piece
     return gradient
 
 

@@ -16,7 +16,7 @@ from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import LossError, QTargetError
 from qtarget_inspect.core.row_statistics import label_log_prob
 from qtarget_inspect.engine.adapter import TokenLoss
-from qtarget_inspect.engine.chunk import Chunk, ChunkResult, unchanged_context
+from qtarget_inspect.engine.chunk import Chunk, ChunkResult
 from qtarget_inspect.engine.gradients import first_line
 from qtarget_inspect.engine.plan import Plan
 
@@ -32,7 +32,7 @@ class CompiledLoss:
         plan: how it runs, once that is known.
         step: the compiled function.
         seconds: what compiling it took, 0 before the first call.
-        writes: whether it writes into its logits; None before the first call.
+        writes: whether it writes into its logits or context; None before the first call.
     """
 
     step: Step
@@ -40,6 +40,9 @@ class CompiledLoss:
     seconds: float = 0.0
     writes: bool | None = None
 
+
+FAR = 12.0
+"""Labels less likely than exp of minus this are no centre for the others: digits would be lost to the distance."""
 
 MOST_KEPT = 16
 """How many compiled losses are kept; the one that was not used for longest goes first."""
@@ -161,12 +164,15 @@ def compiled_chunk(plan: Plan, made: CompiledLoss, workspace: Tensor) -> Chunk:
         centre, log_total = _known(z, target, sub.labels)
         scale = torch.tensor(factor, dtype=workspace.dtype, device=workspace.device)
         start = time.perf_counter()
-        with unchanged_context(plan.loss.name, sub):
-            fields = {"labels": sub.labels, **sub.context}
-            value = _call(made.step, plan.loss.name, z, target, centre, log_total, scale, columns, fields)
+        context = {name: value for name, value in sub.context.items() if name in plan.asked_for}
+        if made.writes is not False:  # what it writes into is not known yet, or something
+            context = {name: value.clone() for name, value in context.items()}
+        fields = {"labels": sub.labels, **context}
+        value = _call(made.step, plan.loss.name, z, target, centre, log_total, scale, columns, fields)
         if made.writes is None:
             made.seconds = time.perf_counter() - start
-            made.writes = not torch.equal(z, sub.logits.to(z.dtype))
+            kept = (torch.equal(context[name], getattr(sub, name)) for name in context)
+            made.writes = not (torch.equal(z, sub.logits.to(z.dtype)) and all(kept))
         sizes = (p_label - target.gather(-1, index).squeeze(-1)).abs()
         if not bool((sizes > 0).any()):
             sizes = (sub.logits.to(target.dtype).softmax(-1) - target).abs().amax(-1)
@@ -181,13 +187,13 @@ def compiled_chunk(plan: Plan, made: CompiledLoss, workspace: Tensor) -> Chunk:
 
 
 def _known(z: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """log softmax(z) = (z - centre) - log_total, [n, 1] each: the label's logit, or the largest where that is none."""
+    """log softmax(z) = (z - centre) - log_total, [n, 1] each: the label's logit, or the largest where it is far off."""
     centre = z.gather(-1, labels.unsqueeze(-1))
     log_total = -label_log_prob(z, p, labels).unsqueeze(-1)
-    impossible = torch.isinf(centre) | torch.isinf(log_total)
-    if bool(impossible.any()):
-        centre = torch.where(impossible, z.amax(-1, keepdim=True), centre)
-        log_total = torch.where(impossible, -p.amax(-1, keepdim=True).log(), log_total)
+    far = ~(log_total < FAR)
+    if bool(far.any()):
+        centre = torch.where(far, z.amax(-1, keepdim=True), centre)
+        log_total = torch.where(far, -p.amax(-1, keepdim=True).log(), log_total)
     return centre, log_total
 
 

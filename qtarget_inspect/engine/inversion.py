@@ -21,7 +21,7 @@ from qtarget_inspect.engine.failures import refuse_constant
 from qtarget_inspect.engine.gradients import own_random_numbers
 from qtarget_inspect.engine.plan import GUARDS_SEEN_BEFORE, Plan, calls_with_one_item, make_plan
 from qtarget_inspect.engine.reduction import LEAK
-from qtarget_inspect.engine.running import run
+from qtarget_inspect.engine.running import Outcome, StalePlanError, run
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.variants import PACKAGE_SOURCES, Variant, resolve
 
@@ -98,17 +98,17 @@ def invert(
         coupling = variant.coupling if variant is not None else None
         settings = (reduction, method, dtype, chunk_size)
         compiled = compiled_before(token_loss, batch, settings) if compile and fast_paths_enabled() else None
-        if compiled is not None and compiled.plan is not None:
-            plan, carrying = compiled.plan, batch
-        else:
+        outcome = None if compiled is None else _run_again(compiled, batch, out)
+        carrying = batch
+        if outcome is None:
             plan, carrying = make_plan(token_loss, batch, reduction, method, dtype, chunk_size, compile, coupling)
             compiled = compile_loss(plan.loss) if plan.is_compiled else None
-        with own_random_numbers(batch.logits.device):
-            outcome = run(plan, carrying, out, "q", compiled)
+            with own_random_numbers(batch.logits.device):
+                outcome = run(plan, carrying, out, "q", compiled)
+            if compiled is not None and carrying is batch and outcome.plan.law is not None:
+                compiled.plan = replace(plan, seen_before=True, guards=GUARDS_SEEN_BEFORE)
+                keep_compiled(token_loss, batch, settings, compiled)
         notes = _notes(outcome.plan, coupling, compiled)
-        if compiled is not None and carrying is batch and outcome.plan.law is not None and compiled.plan is None:
-            compiled.plan = replace(plan, seen_before=True, guards=GUARDS_SEEN_BEFORE)
-            keep_compiled(token_loss, batch, settings, compiled)
         if outcome.silent:
             refuse_constant(outcome.plan.loss, carrying, outcome.plan.found.method, dtype)
             notes.append("the gradient is zero on every token: Q is the model")
@@ -136,6 +136,17 @@ def invert(
         tuple(notes),
         make_gradient,
     )
+
+
+def _run_again(compiled: CompiledLoss, batch: TokenBatch, out: Tensor) -> Outcome | None:
+    """Run a loss as an earlier call found it; None where it has to be studied anew."""
+    if compiled.plan is None:
+        return None
+    try:
+        with own_random_numbers(batch.logits.device):
+            return run(compiled.plan, batch, out, "q", compiled)
+    except (StalePlanError, LossError):  # it has changed; if it is at fault, the study will say so
+        return None
 
 
 def adapted(resolved: Any) -> TokenLoss:

@@ -12,11 +12,10 @@ from torch import Tensor
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.chunks import row_chunks
 from qtarget_inspect.core.errors import LossError, ReductionError
-from qtarget_inspect.engine.chunk import Kind, eager_chunk, unchanged_context
+from qtarget_inspect.engine.chunk import Kind, differentiate_safely, eager_chunk
 from qtarget_inspect.engine.company import coupling_in_company
 from qtarget_inspect.engine.compiled import CompiledLoss, compiled_chunk
 from qtarget_inspect.engine.failures import refuse_not_finite
-from qtarget_inspect.engine.gradients import loss_and_gradient
 from qtarget_inspect.engine.plan import Plan
 from qtarget_inspect.engine.recognition import holds_rows
 from qtarget_inspect.engine.reduction import UNKNOWN, Reduction, coupling_of, own_weights, study_rows, undo
@@ -53,6 +52,10 @@ class _Pass:
     silent: bool
 
 
+class StalePlanError(Exception):
+    """A plan from an earlier call does not fit: the loss, or what it makes of these tokens, has changed."""
+
+
 def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind, compiled: CompiledLoss | None = None) -> Outcome:
     """Fill `out` with Q = p - g or with g.
 
@@ -68,19 +71,22 @@ def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind, compiled: Compil
 
     Raises:
         LossError: the loss raised, or has values or gradients that are not finite.
+        StalePlanError: the plan comes from an earlier call, and does not fit the loss any more.
     """
     if plan.law is None:
         return _run_whole(plan, batch, out, kind)
     passed = _run_chunks(plan, batch, out, kind, compiled)
     if passed is not None:
         coupled, note = None, ""
-        if not (plan.settled or plan.seen_before):
+        if not plan.settled:
             with warnings.catch_warnings(action="ignore"):
                 coupled, note = coupling_in_company(plan, batch, passed.p_label, out)
         if coupled is None:
             found = replace(plan.found, reason="; ".join(filter(None, (plan.found.reason, note))))
             return Outcome(replace(plan, settled=True, found=found), passed.mass, passed.silent)
         plan = replace(plan, coupled=coupled)
+    if plan.seen_before:
+        raise StalePlanError
     return _run_whole(replace(plan, law=None), batch, out, kind)
 
 
@@ -110,6 +116,8 @@ def _run_chunks(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind, compiled
         if len(guarded) < len(slices) and not (plan.settled or bool(torch.isfinite(mass[part].sum()))):
             # tokens that hang together may be NaN in some company only: look at every chunk before this is called NaN
             return _run_chunks(replace(plan, guards=len(slices)), batch, out, kind, compiled)
+        if plan.seen_before and not plan.settled and len(sub) > 1 and plan.found.scalar != (done.value.numel() == 1):
+            return None
         refuse_not_finite(plan.loss, done.value, mass[part], sub, part.start, plan.dtype)
         if number in guarded and not _agrees_alone(plan, done.row, sub, int(done.sizes.argmax())):
             return None
@@ -135,8 +143,8 @@ def _agrees_alone(plan: Plan, row_gradient: Callable[[int], Tensor], sub: TokenB
 
 def _run_whole(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcome:
     """All rows in one call, for losses whose tokens hang together; the reduction is measured in that very batch."""
-    with unchanged_context(plan.loss.name, batch):
-        value, gradient = loss_and_gradient(plan.loss, batch.logits.to(plan.dtype, copy=True), batch, plan.found.method)
+    z = batch.logits.to(plan.dtype, copy=True)
+    value, gradient = differentiate_safely(plan, z, batch, plan.found.method)
     refuse_not_finite(plan.loss, value, gradient.sum(-1), batch, 0, plan.dtype)
     if not plan.settled:
         reduction, coupled = _measure(plan, batch, gradient)

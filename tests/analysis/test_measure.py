@@ -382,6 +382,16 @@ def test_sums_from_one_compiled_pass_are_those_of_the_operators(gauge, monkeypat
             assert ((values - exact)[both].abs() <= 5e-5 * exact[both].abs().clamp(min=1)).all(), (name, number)
 
 
+@pytest.mark.parametrize("losses", [["sft"], ["sft", "dft"], ["asft-reverse-kl"]])
+def test_losses_that_need_no_sums_of_rows_compile_nothing(losses, monkeypatch):
+    monkeypatch.setattr(stream, "MOST_BYTES", 6 * 2400 * 4 * 11)
+    batch = several_pieces()
+    plain, compiled = (qt.measure(losses, batch, compile=way) for way in (False, True))
+    for place in range(len(losses)):
+        for number, values in compiled[place].values.items():
+            assert torch.allclose(values, plain[place][number], rtol=0, atol=1e-6, equal_nan=True), number
+
+
 @pytest.mark.slow
 def test_compiled_sums_of_masked_vocabularies_are_read_with_care():
     batch = several_pieces()

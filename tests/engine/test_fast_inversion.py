@@ -205,7 +205,8 @@ def test_compiled_chunks_with_impossible_labels_and_masked_entries():
 
 
 @pytest.mark.slow
-def test_a_compiled_loss_is_studied_again_where_its_reduction_has_changed():
+@pytest.mark.parametrize("later", ["mean", "none"])
+def test_a_compiled_loss_is_studied_again_where_its_reduction_has_changed(later):
     settings = {"reduction": "sum"}
 
     def changeable(logits, labels):
@@ -214,8 +215,33 @@ def test_a_compiled_loss_is_studied_again_where_its_reduction_has_changed():
     batch = wide_batch()
     judge = qt.invert(mean_cross_entropy, batch).q
     assert apart(qt.invert(changeable, batch, compile=True).q, judge) < 2e-5
-    settings["reduction"] = "mean"
-    assert apart(qt.invert(changeable, batch, compile=True).q, judge) < 2e-5
+    settings["reduction"] = later
+    again = qt.invert(changeable, batch, compile=True)
+    assert apart(again.q, judge) < 2e-5
+    assert again.reduction.kind == later
+    assert again.coupled is None
+
+
+@pytest.mark.slow
+def test_tokens_that_hang_together_in_a_later_batch_are_found():
+    def relative(logits, labels):
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        weight = torch.where(labels == 7, 0.1, 1.0)
+        return losses * weight / weight.mean()
+
+    batch = wide_batch()
+    first = qt.invert(relative, batch, compile=True)
+    assert first.coupled is None
+    labels = batch.labels.clone()
+    labels[10] = 7
+    later = qt.TokenBatch(batch.logits, labels)
+    first = qt.invert(relative, qt.TokenBatch(batch.logits, batch.labels), compile=True)
+    found = qt.invert(relative, later, compile=True)
+    with qt.fast_paths(False):
+        plain = qt.invert(relative, later)
+    assert plain.coupled is not None
+    assert found.coupled == plain.coupled
+    assert apart(found.q, plain.q) < 2e-5
 
 
 @pytest.mark.slow
@@ -229,6 +255,73 @@ def test_a_loss_that_writes_into_its_logits_is_compiled_on_a_copy():
     judge = qt.invert(mean_cross_entropy, batch).q
     assert apart(qt.invert(writing, batch, compile=True).q, judge) < 2e-5
     assert torch.equal(batch.logits, kept)
+
+
+@pytest.mark.slow
+def test_a_padding_id_in_a_later_batch_is_found():
+    def padded(logits, labels):
+        return F.cross_entropy(logits, labels, ignore_index=2000)
+
+    batch = wide_batch()
+    assert qt.invert(padded, batch, compile=True).coupled is None
+    labels = batch.labels.clone()
+    labels[9:13] = 2000
+    later = qt.TokenBatch(batch.logits, labels)
+    qt.invert(padded, qt.TokenBatch(batch.logits, batch.labels), compile=True)
+    with qt.fast_paths(False):
+        plain = qt.invert(padded, later)
+    found = qt.invert(padded, later, compile=True)
+    assert found.reduction.text == plain.reduction.text
+    assert apart(found.q, plain.q) < 2e-5
+
+
+@pytest.mark.slow
+def test_compiled_logarithms_keep_their_digits_beside_a_label_that_is_far_off():
+    def entropic(logits, labels):
+        log_p = logits.log_softmax(-1)
+        return -(log_p.exp() * log_p).sum(-1) - 1e-3 * log_p.gather(-1, labels[:, None]).squeeze(-1)
+
+    batch = wide_batch()
+    logits = batch.logits.clone()
+    logits[torch.arange(len(batch)), batch.labels] -= torch.linspace(0, 1000, len(batch))
+    batch = qt.TokenBatch(logits, batch.labels)
+    judge = qt.invert(entropic, batch.to(torch.float64)).q
+    assert apart(qt.invert(entropic, batch, compile=True).q, judge) < 5e-6
+
+
+@pytest.mark.parametrize("place", [4, 5, 9, 10, 15])
+def test_neighbours_that_hang_together_across_the_end_of_a_chunk_are_found(place):
+    def repeats(logits, labels):
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        same = torch.zeros_like(losses)
+        same[1:] = (labels[1:] == labels[:-1]).to(losses.dtype)
+        return losses * (1 - 0.5 * same)
+
+    batch = wide_batch(torch.float64)
+    labels = torch.arange(24) * 3
+    labels[place] = labels[place - 1]
+    batch = qt.TokenBatch(batch.logits, labels)
+    judge = qt.invert(repeats, batch, chunk_size=24).q
+    assert apart(qt.invert(repeats, batch, chunk_size=5).q, judge) < 1e-12
+
+
+@pytest.mark.slow
+def test_a_compiled_loss_that_comes_to_write_is_studied_again():
+    settings = {"writes": False}
+
+    def late(logits, labels, teacher_logits):
+        if settings["writes"]:
+            logits = logits.mul_(1.0)
+            teacher_logits.add_(1.0)
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    batch = wide_batch()
+    judge, kept = qt.invert(mean_cross_entropy, batch).q, (batch.logits.clone(), batch.teacher_logits.clone())
+    assert apart(qt.invert(late, batch, compile=True).q, judge) < 2e-5
+    settings["writes"] = True
+    assert apart(qt.invert(late, batch, compile=True).q, judge) < 2e-5
+    assert torch.equal(batch.logits, kept[0])
+    assert torch.equal(batch.teacher_logits, kept[1])
 
 
 @pytest.mark.slow

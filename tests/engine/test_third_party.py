@@ -164,6 +164,7 @@ def test_a_write_that_only_happens_later_is_refused(batch):
     assert torch.equal(batch.teacher_logits, kept)
     with pytest.raises(qt.LossError, match=r"wrote into teacher_logits of your batch; clone it"):
         qt.invert(late, batch, method="autograd")
+    assert torch.equal(batch.teacher_logits, kept)
 
 
 def test_a_modules_gradients_are_left_alone(plain):

@@ -46,7 +46,7 @@ class FusedPass:
         with_means: Collection[Exponents],
         stream: Stream,
         rows: int,
-    ) -> FusedPass:
+    ) -> FusedPass | None:
         """The pass for losses as their first piece showed them.
 
         Args:
@@ -57,11 +57,13 @@ class FusedPass:
             rows: rows a piece.
 
         Returns:
-            The pass; compiled at its first call.
+            The pass, compiled at its first call; None where no loss has a use for it.
         """
         needed = [loss for loss in losses if loss.parts.rows_needed]
         scaled = tuple(loss for loss in needed if one_source[loss.place])
         mixed = tuple(loss for loss in needed if not one_source[loss.place] and _is_mixture(loss))
+        if not scaled and not mixed:
+            return None
         sources = sources_of([key for loss in (*scaled, *mixed) for key in loss.parts.sources.values()])
         wanted = [key for key in sources if key == SELF or key in with_means]
         logits = tuple(dict.fromkeys((MODEL, *(name for key in wanted for name, _ in key))))
