@@ -17,6 +17,7 @@ COLUMNS = 32
 
 FEWEST_COLUMNS = 8
 FEWEST_PIECES = 4
+ROWS_SEEN_BEFORE = 6
 NARROW_ENTRIES = 2**21
 """Size of a narrow batch that is not exceeded while it has more than the fewest columns."""
 
@@ -85,7 +86,8 @@ def _telling_rows(batch: TokenBatch, p_label: Tensor, size: int) -> Tensor:
 def _coupling_across_chunks(plan: Plan, batch: TokenBatch, p_label: Tensor, out: Tensor) -> tuple[str | None, str]:
     """Telling rows from all over the batch, together, against Q of the same rows as their chunks gave it."""
     # a third of a chunk: the rows, their context and Q are copied here, and all of it fits the memory of one chunk
-    rows = _telling_rows(batch, p_label, min(max(6, plan.chunk // 3), len(batch)))
+    most = ROWS_SEEN_BEFORE if plan.seen_before else plan.chunk // 3
+    rows = _telling_rows(batch, p_label, min(max(6, most), len(batch)))
     size = len(rows)
     picked = batch.select(rows)
     z = picked.logits.to(plan.dtype)

@@ -41,7 +41,7 @@ class CompiledLoss:
     writes: bool | None = None
 
 
-FAR = 12.0
+FAR = 32.0
 """Labels less likely than exp of minus this are no centre for the others: digits would be lost to the distance."""
 
 MOST_KEPT = 16
@@ -192,8 +192,9 @@ def _known(z: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     log_total = -label_log_prob(z, p, labels).unsqueeze(-1)
     far = ~(log_total < FAR)
     if bool(far.any()):
-        centre = torch.where(far, z.amax(-1, keepdim=True), centre)
-        log_total = torch.where(far, -p.amax(-1, keepdim=True).log(), log_total)
+        rows = far.squeeze(-1).nonzero().squeeze(-1)
+        centre[rows] = z[rows].amax(-1, keepdim=True)
+        log_total[rows] = -p[rows].amax(-1, keepdim=True).log()
     return centre, log_total
 
 

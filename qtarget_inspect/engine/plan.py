@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
-from qtarget_inspect.core.chunks import rows_per_chunk
+from qtarget_inspect.core.chunks import ARRAYS, rows_per_chunk
 from qtarget_inspect.core.errors import LossError, ReductionError
 from qtarget_inspect.core.fast_paths import fast_paths_enabled
 from qtarget_inspect.engine.adapter import TokenLoss
@@ -36,11 +36,14 @@ from qtarget_inspect.engine.samples import SAMPLE_TOKENS
 Law = Literal["alike", "mean"]
 """What company does to a token's gradient: nothing, or division by the number of tokens."""
 
+ARRAYS_COMPILED = 3
+"""Arrays [rows, V] that a compiled chunk has in the caches at once: logits, p on its way to Q, and some context."""
+
 GUARDS = 4
 """How many chunks have a row compared with its token alone. `coupling_in_company` looks at all tokens."""
 
-GUARDS_SEEN_BEFORE = 2
-"""The same for a loss that was compiled and studied before."""
+GUARDS_SEEN_BEFORE = 0
+"""The same for a loss that was compiled and studied before: `coupling_in_company` sees a changed reduction too."""
 
 AS_RETURNED = Reduction("none", "none: one value a token was returned")
 ALONE = Reduction("alone", "each token differentiated alone, nothing to undo")
@@ -155,7 +158,8 @@ def make_plan(
     # alone, a token may make a loss warn for nothing
     with own_random_numbers(batch.logits.device), warnings.catch_warnings(action="ignore"):
         found, batch = _recognise_with_rows(loss, batch, method, dtype)
-        chunk = rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size)
+        arrays = ARRAYS_COMPILED if compile_ and fast_paths_enabled() else ARRAYS
+        chunk = rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size, arrays)
         plan = Plan(found, declared, dtype, chunk, None, AS_RETURNED, coupling, compile=compile_)
         plan = replace(plan, free_method=method == "auto")
         if declared != "auto":
@@ -177,7 +181,7 @@ def _decide(plan: Plan, tokens: int) -> Plan:
         return _unstudied(plan, tokens)
     if found.loss.layout == "token":
         return replace(plan, law="alike", settled=True)
-    study = _study_sample(found)
+    study = _study_sample(found, plan.chunk_method)
     plan = replace(plan, scale=study.scale)
     if plan.coupled is not None:
         return plan
@@ -201,11 +205,11 @@ def _recognise_with_rows(
     return found, batch
 
 
-def _study_sample(found: Recognised) -> Study:
+def _study_sample(found: Recognised, method: GradientMethod) -> Study:
     """The sample's gradient rows in company and alone."""
     sample = found.sample
     rows = torch.arange(min(len(sample), SAMPLE_TOKENS), device=sample.labels.device)
-    return study_rows(found.loss, sample, found.together[rows], rows, found.method, sample.logits.dtype)
+    return study_rows(found.loss, sample, found.together[rows], rows, method, sample.logits.dtype)
 
 
 def _plan_vector(plan: Plan, study: Study) -> Plan:

@@ -134,7 +134,7 @@ def _guarded(plan: Plan, chunks: int) -> set[int]:
 def _agrees_alone(plan: Plan, row_gradient: Callable[[int], Tensor], sub: TokenBatch, row: int) -> bool:
     """Whether a row is what its token has alone, up to the law that was found on the sample."""
     gradient, where = row_gradient(row), torch.tensor([row], device=sub.labels.device)
-    study = study_rows(plan.loss, sub, gradient, where, plan.found.method, plan.dtype, plan.scale)
+    study = study_rows(plan.loss, sub, gradient, where, plan.chunk_method, plan.dtype, plan.scale)
     expected = 1 / len(sub) if plan.law == "mean" else 1.0
     if not bool(study.usable.any()) and float(gradient.abs().amax()) <= 1e-3 * plan.scale:
         return True  # nothing here but rounding
