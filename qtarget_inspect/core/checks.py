@@ -40,7 +40,8 @@ def check_logits(name: str, logits: Any) -> None:
         raise BatchError(f"{name} has shape {_shape(logits)}: an empty batch has no induced target.")
     if logits.device.type == "meta":
         raise BatchError(f"{name} lies on the meta device and holds no numbers.")
-    total = logits.detach().sum(dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32)
+    # a sum of another type than the logits' own would make a copy of them; bfloat16 has the range of float32
+    total = logits.detach().amax() - logits.detach().amin() if logits.dtype == torch.float16 else logits.detach().sum()
     if not torch.isfinite(total):
         _check_entries(name, logits.detach())
 

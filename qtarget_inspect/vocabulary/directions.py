@@ -83,6 +83,16 @@ class Direction:
             return torch.zeros_like(state.p)
         return self.rows(state)
 
+    def write_to(self, out: Tensor, weight: Tensor, state: State) -> None:
+        """Write weight * b; for directions toward a distribution.
+
+        Args:
+            out: [N, V] where to.
+            weight: [N, 1] the weights.
+            state: the state.
+        """
+        torch.mul(self.values(state), weight, out=out)
+
     def add_to(self, sums: Tensor, weight: Tensor, state: State) -> None:
         """Add weight * b in place; for directions toward a distribution.
 
@@ -118,6 +128,10 @@ class LabelDirection(Direction):
 @dataclass(frozen=True)
 class UniformDirection(Direction):
     """The pull to the uniform, whose rows need not be written out to be added."""
+
+    def write_to(self, out: Tensor, weight: Tensor, state: State) -> None:
+        """Write weight / V to every entry."""
+        out.copy_((weight / out.shape[-1]).expand_as(out))
 
     def add_to(self, sums: Tensor, weight: Tensor, state: State) -> None:
         """Add weight / V to every entry."""

@@ -281,7 +281,7 @@ class Pulls:
             p.mul_(share)
         elif share is None and others:
             weight, direction = others.pop(0)
-            torch.mul(direction.values(state), weight, out=p)
+            direction.write_to(p, weight, state)
         elif share is None:
             p.zero_()
         if LABEL in weights:
