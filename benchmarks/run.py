@@ -1,6 +1,6 @@
 """Run the benchmarks, and put their tables into benchmarks/README.md.
 
-    python benchmarks/run.py                                    # everything; about ten minutes on an idle machine
+    python benchmarks/run.py                                    # everything; about twenty minutes on an idle machine
     python benchmarks/run.py --tables                           # the tables again, from results that are there already
 
 Every sample goes into results/cpu.json, or results/cuda.json where there is a GPU; the tables stand between markers.
