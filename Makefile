@@ -47,7 +47,7 @@ format:  ## mend style and formatting where that can be done mechanically
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench:  ## time everything and refresh the tables in benchmarks/; about ten minutes on an idle machine
+bench:  ## time everything and refresh the tables in benchmarks/; about twenty minutes on an idle machine
 	@$(ENVIRONMENT) demo
 	@$(BIN)/python benchmarks/run.py
 
