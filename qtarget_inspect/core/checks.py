@@ -40,10 +40,22 @@ def check_logits(name: str, logits: Any) -> None:
         raise BatchError(f"{name} has shape {_shape(logits)}: an empty batch has no induced target.")
     if logits.device.type == "meta":
         raise BatchError(f"{name} lies on the meta device and holds no numbers.")
-    # a sum of another type than the logits' own would make a copy of them; bfloat16 has the range of float32
-    total = logits.detach().amax() - logits.detach().amin() if logits.dtype == torch.float16 else logits.detach().sum()
-    if not torch.isfinite(total):
+    if not has_finite_sum(logits.detach()):
         _check_entries(name, logits.detach())
+
+
+def has_finite_sum(values: Tensor) -> bool:
+    """Whether all entries sum up to a finite number: then none is NaN or infinite. One read, and no copy.
+
+    Args:
+        values: floating-point numbers of any shape.
+
+    Returns:
+        False where an entry is not finite, or the sum overflows.
+    """
+    # a sum of another type than the values' own would copy them; bfloat16 has the range of float32, float16 has not
+    total = values.amax() - values.amin() if values.dtype == torch.float16 else values.sum()
+    return bool(torch.isfinite(total))
 
 
 def _check_entries(name: str, logits: Tensor) -> None:

@@ -186,7 +186,7 @@ def _check_hidden(name: str, hidden: Any) -> None:
             f"{name} must be floating point of shape [N, d], but has dtype {str(hidden.dtype).removeprefix('torch.')} "
             f"and shape {list(hidden.shape)}. {remedy}"
         )
-    if not bool(torch.isfinite(hidden.detach().sum(dtype=torch.float64))):
+    if not checks.has_finite_sum(hidden.detach()):
         bad = ~torch.isfinite(hidden.detach()).all(-1)
         if bool(bad.any()):
             raise BatchError(f"{name} is not finite at {checks.describe_tokens(bad)}. Drop these tokens.")

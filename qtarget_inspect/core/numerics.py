@@ -3,6 +3,7 @@
 import torch
 
 from qtarget_inspect.core.shapes import Labels, PerToken, Rows
+from qtarget_inspect.core.top_tokens import top_tokens
 
 
 def label_log_prob(log_p: Rows, labels: Labels) -> PerToken:
@@ -89,8 +90,7 @@ def top_k_entropy(log_p: Rows, top_k: int) -> PerToken:
     Returns:
         [...] entropies in [0, log k].
     """
-    top = log_p.topk(min(top_k, log_p.shape[-1]), dim=-1).values
-    return entropy(top.log_softmax(-1))
+    return entropy(top_tokens(log_p, top_k)[0].log_softmax(-1))
 
 
 def one_hot(labels: Labels, like: Rows) -> Rows:

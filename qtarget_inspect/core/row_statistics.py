@@ -7,7 +7,7 @@ from torch import Tensor
 
 from qtarget_inspect.core import numerics
 
-_FAINT = {torch.float32: 1e-30, torch.float64: 1e-290}
+FAINT = {torch.float32: 1e-30, torch.float64: 1e-290}
 """Probabilities below this are near the end of their type and have lost digits; log-space takes over."""
 
 
@@ -24,7 +24,7 @@ def label_log_prob(logits: Tensor, probabilities: Tensor, labels: Tensor) -> Ten
     """
     p_label = probabilities.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     log_p_label = p_label.log()
-    faint = p_label < _FAINT[p_label.dtype]
+    faint = p_label < FAINT[p_label.dtype]
     if bool(faint.any()):
         log_p_label[faint] = numerics.label_log_prob_from_logits(logits[faint], labels[faint])
     return log_p_label
@@ -45,7 +45,7 @@ def one_minus_label_prob(logits: Tensor, probabilities: Tensor, labels: Tensor) 
     p_label = probabilities.gather(-1, index)
     others = probabilities.scatter_(-1, index, 0.0).sum(-1)
     probabilities.scatter_(-1, index, p_label)
-    faint = others < _FAINT[others.dtype]
+    faint = others < FAINT[others.dtype]
     if bool(faint.any()):
         others[faint] = numerics.log_one_minus_label_prob(logits[faint], labels[faint]).exp()
     return others

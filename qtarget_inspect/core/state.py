@@ -14,7 +14,6 @@ from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.chunks import row_chunks, rows_per_chunk
 from qtarget_inspect.core.errors import MissingContextError
 from qtarget_inspect.core.fast_paths import fast_paths_enabled
-from qtarget_inspect.core.top_tokens import top_tokens
 
 MODEL = "logits"
 """The name under which the student's own logits are asked for."""
@@ -151,13 +150,7 @@ class State:
 
     def top_k_entropy(self, top_k: int) -> Tensor:
         """[N] entropy of the renormalised top k of p, nats; k is cut to V."""
-
-        def compute(rows: State) -> Tensor:
-            if rows.fast:
-                return numerics.entropy(top_tokens(rows.context(MODEL), top_k)[0].log_softmax(-1))
-            return numerics.top_k_entropy(rows.context(MODEL), top_k)
-
-        return self.per_token(("top_k_entropy", top_k), compute)
+        return self.per_token(("top_k_entropy", top_k), lambda rows: numerics.top_k_entropy(rows.context(MODEL), top_k))
 
     def log_prob_of_label(self, name: str) -> Tensor:
         """[N] log-probability of the label under the model or a context model, nats."""

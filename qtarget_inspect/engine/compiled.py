@@ -6,13 +6,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.compiling import compile_apart
 from qtarget_inspect.core.errors import LossError, QTargetError
 from qtarget_inspect.core.row_statistics import label_log_prob
 from qtarget_inspect.engine.adapter import TokenLoss
@@ -133,11 +133,8 @@ def compile_loss(loss: TokenLoss) -> CompiledLoss:
         p.copy_(softmax - gradient * factor)
         return value
 
-    # torch.compile keeps what it compiled by code object, up to a limit: a code object of its own for every loss
-    own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, step.__defaults__, step.__closure__)
     fusion = label_fusion()
-    options = {} if fusion is None else {"post_grad_custom_pre_pass": fusion}
-    return CompiledLoss(torch.compile(own, dynamic=False, options=options))
+    return CompiledLoss(compile_apart(step, None if fusion is None else {"post_grad_custom_pre_pass": fusion}))
 
 
 def compiled_chunk(plan: Plan, made: CompiledLoss, workspace: Tensor) -> Chunk:

@@ -160,8 +160,8 @@ def make_plan(
         found, batch = _recognise_with_rows(loss, batch, method, dtype)
         arrays = ARRAYS_COMPILED if compile_ and fast_paths_enabled() else ARRAYS
         chunk = rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size, arrays)
-        plan = Plan(found, declared, dtype, chunk, None, AS_RETURNED, coupling, compile=compile_)
-        plan = replace(plan, free_method=method == "auto")
+        free = method == "auto"
+        plan = Plan(found, declared, dtype, chunk, None, AS_RETURNED, coupling, compile=compile_, free_method=free)
         if declared != "auto":
             plan = replace(plan, reduction=declared_reduction(declared, len(batch)))
         return _decide(plan, len(batch)), batch

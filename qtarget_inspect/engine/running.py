@@ -34,20 +34,17 @@ class Outcome:
 
     Args:
         plan: the plan as it turned out: what was undone, how tokens are coupled.
-        mass: [N] row sums of what was written.
         silent: whether every gradient was zero.
     """
 
     plan: Plan
-    mass: Tensor
     silent: bool
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """What a pass over the chunks left: row sums, p_y, and whether every gradient was zero."""
+    """What a pass over the chunks left: p_y, and whether every gradient was zero."""
 
-    mass: Tensor
     p_label: Tensor
     silent: bool
 
@@ -83,7 +80,7 @@ def run(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind, compiled: Compil
                 coupled, note = coupling_in_company(plan, batch, passed.p_label, out)
         if coupled is None:
             found = replace(plan.found, reason="; ".join(filter(None, (plan.found.reason, note))))
-            return Outcome(replace(plan, settled=True, found=found), passed.mass, passed.silent)
+            return Outcome(replace(plan, settled=True, found=found), passed.silent)
         plan = replace(plan, coupled=coupled)
     if plan.seen_before:
         raise StalePlanError
@@ -95,7 +92,6 @@ def _run_chunks(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind, compiled
     rows, chunk = len(batch), min(plan.chunk, len(batch))
     device = batch.logits.device
     workspace = torch.empty(chunk, batch.vocabulary, dtype=plan.dtype, device=device)
-    mass = torch.empty(rows, dtype=plan.dtype, device=device)
     p_label = torch.empty(rows, dtype=plan.dtype, device=device)
     slices = list(row_chunks(rows, chunk))
     if compiled is not None and kind == "q":
@@ -112,16 +108,16 @@ def _run_chunks(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind, compiled
         done = run_chunk(sub, target, plan.factor(len(sub), rows))
         p_label[part] = done.p_label
         silent = silent and not bool((done.sizes > 0).any())
-        mass[part] = target.sum(-1)
-        if len(guarded) < len(slices) and not (plan.settled or bool(torch.isfinite(mass[part].sum()))):
+        row_sums = target.sum(-1)
+        if len(guarded) < len(slices) and not (plan.settled or bool(torch.isfinite(row_sums.sum()))):
             # tokens that hang together may be NaN in some company only: look at every chunk before this is called NaN
             return _run_chunks(replace(plan, guards=len(slices)), batch, out, kind, compiled)
         if plan.seen_before and not plan.settled and len(sub) > 1 and plan.found.scalar != (done.value.numel() == 1):
             return None
-        refuse_not_finite(plan.loss, done.value, mass[part], sub, part.start, plan.dtype)
+        refuse_not_finite(plan.loss, done.value, row_sums, sub, part.start, plan.dtype)
         if number in guarded and not _agrees_alone(plan, done.row, sub, int(done.sizes.argmax())):
             return None
-    return _Pass(mass, p_label, silent)
+    return _Pass(p_label, silent)
 
 
 def _guarded(plan: Plan, chunks: int) -> set[int]:
@@ -157,7 +153,7 @@ def _run_whole(plan: Plan, batch: TokenBatch, out: Tensor, kind: Kind) -> Outcom
         out.sub_(gradient)
     else:
         out.copy_(gradient)
-    return Outcome(plan, out.sum(-1), silent)
+    return Outcome(plan, silent)
 
 
 def _measure(plan: Plan, batch: TokenBatch, gradient: Tensor) -> tuple[Reduction, str | None]:

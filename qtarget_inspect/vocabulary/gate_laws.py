@@ -127,7 +127,7 @@ def label_support_at_least(threshold: float, model: str = "reference_logits") ->
     """
 
     def support(rows: State) -> Tensor:
-        b = rows.context(model).softmax(-1)
+        b = rows.probabilities(model)
         own = b.gather(-1, rows.labels.unsqueeze(-1))
         return (b * (b < own)).sum(-1) + own.squeeze(-1)
 

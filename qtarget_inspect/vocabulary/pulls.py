@@ -11,11 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.core.numerics import expectation
 from qtarget_inspect.core.state import MODEL, State
 from qtarget_inspect.vocabulary import directions as attractors
+from qtarget_inspect.vocabulary.detached_loss import DetachedLoss
 from qtarget_inspect.vocabulary.directions import Direction
 from qtarget_inspect.vocabulary.formula import Law, constant
 from qtarget_inspect.vocabulary.rows import add_label
@@ -311,24 +310,7 @@ class Pulls:
         """
         if any(term.direction.kind != "toward" for term in self.terms):
             raise QTargetError(f"{self.text}: only pulls toward a distribution have the form of a cross-entropy.")
-        return _DetachedLoss(self)
-
-
-@dataclass(frozen=True)
-class _DetachedLoss:
-    """sum_j sg(a_j) CE(sg b_j, p) as a callable loss."""
-
-    pulls: Pulls
-
-    def __call__(self, logits: Tensor, labels: Tensor, **context: Tensor) -> Tensor:
-        """Per-token values [N]."""
-        state = State(TokenBatch.unchecked({"logits": logits.detach(), "labels": labels, **context}), fast=False)
-        log_p = logits.log_softmax(-1)
-        values = torch.zeros_like(log_p[:, 0])
-        for name, weight in self.pulls.weights(state).items():
-            cross_entropy = -expectation(self.pulls.directions[name].values(state), log_p)
-            values = values + weight * torch.where(weight == 0, 0.0, cross_entropy)
-        return values
+        return DetachedLoss(self.directions, self.weights)
 
 
 _UNDEFINED = Law("undefined", r"\text{undefined}", lambda s: torch.full_like(s.p_label, torch.nan))

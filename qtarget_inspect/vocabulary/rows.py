@@ -30,7 +30,7 @@ def uniform_rows(state: State) -> Tensor:
 def context_rows(state: State, name: str, temperature: float) -> Tensor:
     """[n, V] softmax(context logits / temperature)."""
     if temperature == 1.0:
-        return state.context(name).softmax(-1)
+        return state.probabilities(name)
     scaled = state.context(name) / temperature
     return torch.softmax(scaled, -1, out=scaled) if state.fast else scaled.softmax(-1)
 
@@ -89,7 +89,7 @@ def mixture_rows(state: State, share: float, of: str) -> Tensor:
 
 def sign_rows(state: State, of: str) -> Tensor:
     """[n, V] sign(p - other)."""
-    return torch.sign(state.p - state.context(of).softmax(-1))  # computed alike: 0 where the two agree
+    return torch.sign(state.p - state.probabilities(of))  # computed alike: 0 where the two agree
 
 
 def log_prob_rows(state: State, name: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from wide_batches import wide_batch
 
 import qtarget_inspect as qt
 from qtarget_inspect.analysis.measurement import plain, stream
@@ -333,24 +334,6 @@ def test_a_target_that_is_not_finite_is_refused_as_invert_refuses_it():
             run(name, batch)
 
 
-def several_pieces(rows: int = 40, vocabulary: int = 2400) -> qt.TokenBatch:
-    """Wide rows in several pieces, some confident, some with weights above one."""
-    generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(rows, vocabulary, generator=generator) * 2
-    labels = torch.randint(vocabulary, (rows,), generator=generator)
-    logits[torch.arange(rows), labels] += torch.linspace(-3, 18, rows)
-    noise = torch.randn(2, rows, vocabulary, generator=generator)
-    return qt.TokenBatch(
-        logits,
-        labels,
-        reference_logits=logits + 0.4 * noise[0],
-        teacher_logits=logits + 0.6 * noise[1],
-        old_logits=logits + 0.1 * noise[1],
-        critical=torch.arange(rows) % 2 == 0,
-        sequence_ids=torch.arange(rows) // 8,
-    )
-
-
 COMPILED = [
     *(name for name, variant in qt.variants().items() if variant.source == "paper"),
     "gem(beta=0.4)",
@@ -365,7 +348,7 @@ COMPILED = [
 def test_sums_from_one_compiled_pass_are_those_of_the_operators(gauge, monkeypatch):
     monkeypatch.setattr(stream, "PIECE_BYTES", 6 * 2400 * 4 * 11)
     monkeypatch.setattr(stream, "MOST_BYTES", 6 * 2400 * 4 * 11)
-    batch = several_pieces()
+    batch = wide_batch(rows=40, vocabulary=2400)
     plain = qt.measure(COMPILED, batch, gauge=gauge)
     compiled = qt.measure(COMPILED, batch, gauge=gauge, compile=True)
     judge = qt.measure(COMPILED, batch.to(torch.float64), gauge=gauge)
@@ -385,7 +368,7 @@ def test_sums_from_one_compiled_pass_are_those_of_the_operators(gauge, monkeypat
 @pytest.mark.parametrize("losses", [["sft"], ["sft", "dft"], ["asft-reverse-kl"]])
 def test_losses_that_need_no_sums_of_rows_compile_nothing(losses, monkeypatch):
     monkeypatch.setattr(stream, "MOST_BYTES", 6 * 2400 * 4 * 11)
-    batch = several_pieces()
+    batch = wide_batch(rows=40, vocabulary=2400)
     plain, compiled = (qt.measure(losses, batch, compile=way) for way in (False, True))
     for place in range(len(losses)):
         for number, values in compiled[place].values.items():
@@ -394,7 +377,7 @@ def test_losses_that_need_no_sums_of_rows_compile_nothing(losses, monkeypatch):
 
 @pytest.mark.slow
 def test_compiled_sums_of_masked_vocabularies_are_read_with_care():
-    batch = several_pieces()
+    batch = wide_batch(rows=40, vocabulary=2400)
     logits = batch.logits.clone()
     logits[:, 11] = -torch.inf
     logits[3] += 500

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FunctionType
-from typing import cast
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from qtarget_inspect.analysis.measurement.effective import Effective
 from qtarget_inspect.analysis.measurement.sources import SELF, Exponents
+from qtarget_inspect.core.compiling import compile_apart
 
 LONGEST_BLOCK = 4096
 """Sums of more numbers than this are added up block by block, as the compiler would do at some cost."""
@@ -122,12 +122,7 @@ def sources_of(keys: Sequence[Exponents]) -> tuple[Exponents, ...]:
     return (SELF, *(key for key in dict.fromkeys(keys) if key and key != SELF))
 
 
-MOST_KEPT = 16
-"""How many compiled passes are kept."""
-
-_kept: dict[tuple[Sums, torch.dtype, str], Step] = {}
-
-
+@lru_cache(maxsize=16)
 def compiled_step(sums: Sums, dtype: torch.dtype, device: torch.device) -> Step:
     """The compiled pass, kept for later calls that want the same sums.
 
@@ -139,12 +134,4 @@ def compiled_step(sums: Sums, dtype: torch.dtype, device: torch.device) -> Step:
     Returns:
         The pass.
     """
-    key = (sums, dtype, device.type)
-    if key not in _kept:
-        if len(_kept) >= MOST_KEPT:
-            _kept.pop(next(iter(_kept)))
-        # torch.compile keeps what it compiled by code object: one of its own for every set of sums
-        own = cast(FunctionType, step_of(sums))
-        fresh = FunctionType(own.__code__.replace(), own.__globals__, "sums", None, own.__closure__)
-        _kept[key] = torch.compile(fresh, dynamic=False)
-    return _kept[key]
+    return compile_apart(step_of(sums))

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from qtarget_inspect.analysis.measurement.collected import Collected
 from qtarget_inspect.analysis.measurement.law_state import ONE_MINUS_LABEL, label_key
-from qtarget_inspect.analysis.measurement.reading import FAINT, Reading, Scratch
+from qtarget_inspect.analysis.measurement.reading import Reading, Scratch
 from qtarget_inspect.analysis.measurement.sources import SELF, Exponents
 from qtarget_inspect.core import numerics
+from qtarget_inspect.core.row_statistics import FAINT
 from qtarget_inspect.core.state import MODEL
 
 FAR = 64.0

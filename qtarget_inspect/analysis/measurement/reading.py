@@ -10,10 +10,8 @@ from torch import Tensor
 from qtarget_inspect.analysis.measurement.sources import SELF, Exponents
 from qtarget_inspect.core import numerics
 from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.row_statistics import FAINT
 from qtarget_inspect.core.state import MODEL
-
-FAINT = {torch.float32: 1e-30, torch.float64: 1e-290}
-"""Probabilities below this are near the end of their type and have lost digits; log-space takes over."""
 
 
 @dataclass

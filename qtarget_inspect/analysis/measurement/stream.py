@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,9 +85,7 @@ def stream_of_batch(batch: TokenBatch, dtype: torch.dtype) -> Stream:
     Returns:
         The stream.
     """
-    fields: dict[str, Any] = {name: getattr(batch, name) for name in (*TOKEN_CONTEXT, "labels", "tokens")}
-    held = [name for name in LOGIT_CONTEXT if getattr(batch, name) is not None]
-    tokens = without_rows(fields, held, batch.vocabulary, dtype)
+    tokens = without_rows(batch, dtype)
     return Stream(tokens, lambda: iter((batch,)), dtype, batch.logits.device, _same_logits(batch))
 
 
@@ -101,10 +99,7 @@ def stream_of_hidden(states: HiddenStates, dtype: torch.dtype) -> Stream:
     Returns:
         The stream.
     """
-    fields: dict[str, Any] = {name: getattr(states, name) for name in (*TOKEN_CONTEXT, "labels", "tokens")}
-    held = [name for name in LOGIT_CONTEXT if getattr(states, name) is not None]
-    tokens = without_rows(fields, held, states.vocabulary, dtype)
-    return Stream(tokens, states.chunks, dtype, states.hidden.device)
+    return Stream(without_rows(states, dtype), states.chunks, dtype, states.hidden.device)
 
 
 def _same_logits(batch: TokenBatch) -> dict[str, str]:
@@ -119,17 +114,17 @@ def _same_logits(batch: TokenBatch) -> dict[str, str]:
     return {name: other for name, other in alias.items() if name != other}
 
 
-def without_rows(fields: dict[str, Any], held: Sequence[str], vocabulary: int, dtype: torch.dtype) -> TokenBatch:
+def without_rows(source: TokenBatch | HiddenStates, dtype: torch.dtype) -> TokenBatch:
     """Tokens whose logits have a shape and no numbers: reading them is an error, not a wrong result.
 
     Args:
-        fields: checked fields of shape [N], labels among them.
-        held: other models whose logits there are.
-        vocabulary: V.
+        source: the tokens.
         dtype: the logits' type.
 
     Returns:
         The batch.
     """
-    logits = torch.empty(len(fields["labels"]), vocabulary, dtype=dtype, device="meta")
+    fields: dict[str, Any] = {name: getattr(source, name) for name in (*TOKEN_CONTEXT, "labels", "tokens")}
+    held = [name for name in LOGIT_CONTEXT if getattr(source, name) is not None]
+    logits = torch.empty(len(source), source.vocabulary, dtype=dtype, device="meta")
     return TokenBatch.unchecked({**fields, **dict.fromkeys((MODEL, *held), logits)})
