@@ -22,7 +22,7 @@ def markdown_report(results: Results) -> str:
         results.machine.text + f". {results.rounds} rounds; medians [quartiles].",
         "### Goals",
         verdict_counts(results),
-        _markdown(goals_table(results)),
+        *_goals(goals_table(results)),
     ]
     faults = page_faults_table(results)
     if faults is not None:
@@ -48,6 +48,16 @@ def verdict_counts(results: Results) -> str:
     """
     found = [verdict.met for verdict in verdicts(results) if verdict.reason != NOT_ASKED]
     return f"{found.count(True)} met, {found.count(False)} NOT met, {found.count(None)} not measured."
+
+
+def _goals(table: pd.DataFrame) -> list[str]:
+    """The goals on the setting that stands first, narrow enough to be read at a glance, then on all others."""
+    lines, others = table.iloc[:, :3], table.drop(columns=table.columns[2])
+    others = others[(others.iloc[:, 2:] != "-").any(axis=1)]
+    found = [_markdown(lines)]
+    if others.shape[1] > 2:
+        found += ["### The same on other shapes and types", _markdown(others)]
+    return found
 
 
 def _markdown(frame: pd.DataFrame) -> str:

@@ -137,6 +137,7 @@ def test_markdown(results):
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == [
         "### Goals",
+        "### The same on other shapes and types",
         "### Page faults",
         "### 512 x 49152 float32",
         "### 512 x 49152 bfloat16",
@@ -147,7 +148,8 @@ def test_markdown(results):
     assert "* torch.topk(20): left out, as a test" in text
     assert verdict_counts(results) in text
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 6
+    assert len(tables) == 7
+    assert {line.count("|") for line in tables[0]} == {4}  # a goal, its limit, the first setting
     for lines in tables:
         assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
 
