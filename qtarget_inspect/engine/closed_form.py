@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -57,21 +57,23 @@ def closed_form(
     label_only = set(pulls.directions) == {LABEL} and batch.logits.dtype == dtype
     arrays = ARRAYS_OF_LABEL if label_only else ARRAYS
     chunk = rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size, arrays)
-    for rows in row_chunks(len(batch), chunk):
-        sub, part = _rows(batch, rows, dtype, pulls.requires), None
-        if first is not None:
-            part = {name: weight[rows] for name, weight in first.items()}
-        _target_of_rows(pulls, State(sub, dtype), part, out[rows])
+
+    def states() -> Iterator[tuple[slice, State, dict[str, Tensor] | None]]:
+        """Each chunk's rows, their state, and their weights where those are known already."""
+        for rows in row_chunks(len(batch), chunk):
+            known = None if first is None else {name: weight[rows] for name, weight in first.items()}
+            yield rows, State(_rows(batch, rows, dtype, pulls.requires), dtype), known
+
+    for rows, state, weights in states():
+        _target_of_rows(pulls, state, weights, out[rows])
     finite = _is_finite(out, pulls, batch.labels, chunk)
     if not bool(finite.all()):
         raise LossError(f"{variant.label} has no finite target for {describe_tokens(~finite)} of the batch.")
 
     def make_gradient() -> Tensor:
-        weights = pulls.weights(State(batch, dtype)) if first is None else first
         gradient = empty(*out.shape, dtype=out.dtype, device=out.device)
-        for rows in row_chunks(len(batch), chunk):
-            part = {name: weight[rows] for name, weight in weights.items()}
-            gradient[rows] = pulls.gradient(State(_rows(batch, rows, dtype, pulls.requires), dtype), part)
+        for rows, state, weights in states():
+            pulls.gradient(state, pulls.weights(state) if weights is None else weights, out=gradient[rows])
         return gradient
 
     return InducedTarget(

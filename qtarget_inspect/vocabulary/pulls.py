@@ -225,17 +225,18 @@ class Pulls:
             return math.isclose(number, 1.0, abs_tol=_NEUTRAL)
         return total_pull is not None and bool(((total_pull - 1).abs() < _NEUTRAL).all())
 
-    def gradient(self, state: State, weights: Mapping[str, Tensor]) -> Tensor:
+    def gradient(self, state: State, weights: Mapping[str, Tensor], out: Tensor | None = None) -> Tensor:
         """Logit gradient g = sum_j a_j d_j.
 
         Args:
             state: some rows.
             weights: name -> [n], the same rows' weights.
+            out: [n, V] where to write g.
 
         Returns:
             [n, V] gradient.
         """
-        gradient = torch.zeros_like(state.p)
+        gradient = torch.zeros_like(state.p) if out is None else out.zero_()
         for name, direction in self.directions.items():
             gradient.addcmul_(weights[name].unsqueeze(-1), direction.gradient(state))
         return gradient

@@ -74,3 +74,14 @@ def test_a_naive_inversion_takes_more():
     with LiveBytes() as counter:
         logits.softmax(-1) - torch.func.grad(lambda z: reweighted(z, labels))(logits)
     assert counter.peak > 2.5 * logits.nbytes
+
+
+@pytest.mark.parametrize("name", ["dft", "asft", "target-sft"])
+def test_the_gradient_of_a_closed_form_takes_two_chunks_beside_itself(name, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", CHUNK)
+    logits = torch.randn(4096, 4096)
+    batch = qt.TokenBatch(logits, torch.randint(4096, (4096,)), reference_logits=logits, teacher_logits=logits)
+    target = qt.invert(name, batch, method="closed-form", out=torch.empty(4096, 4096))
+    with LiveBytes() as counter:
+        gradient = target.g
+    assert counter.peak <= gradient.nbytes + 2 * CHUNK, f"{(counter.peak - gradient.nbytes) / CHUNK:.2f} chunks"
