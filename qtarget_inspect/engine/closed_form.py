@@ -56,15 +56,17 @@ def closed_form(
     first = None if pulls.row_local and fast_paths_enabled() else pulls.weights(State(batch, dtype))
     label_only = set(pulls.directions) == {LABEL} and batch.logits.dtype == dtype
     arrays = ARRAYS_OF_LABEL if label_only else ARRAYS
-    chunk = rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size, arrays)
 
-    def states() -> Iterator[tuple[slice, State, dict[str, Tensor] | None]]:
+    def chunk_of(arrays: int) -> int:
+        return rows_per_chunk(batch.vocabulary, dtype, batch.logits.device, chunk_size, arrays)
+
+    def states(chunk: int) -> Iterator[tuple[slice, State, dict[str, Tensor] | None]]:
         """Each chunk's rows, their state, and their weights where those are known already."""
         for rows in row_chunks(len(batch), chunk):
             known = None if first is None else {name: weight[rows] for name, weight in first.items()}
             yield rows, State(_rows(batch, rows, dtype, pulls.requires), dtype), known
 
-    for rows, state, weights in states():
+    for rows, state, weights in states(chunk := chunk_of(arrays)):
         _target_of_rows(pulls, state, weights, out[rows])
     finite = _is_finite(out, pulls, batch.labels, chunk)
     if not bool(finite.all()):
@@ -72,7 +74,7 @@ def closed_form(
 
     def make_gradient() -> Tensor:
         gradient = empty(*out.shape, dtype=out.dtype, device=out.device)
-        for rows, state, weights in states():
+        for rows, state, weights in states(chunk_of(ARRAYS)):
             pulls.gradient(state, pulls.weights(state) if weights is None else weights, out=gradient[rows])
         return gradient
 
