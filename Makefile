@@ -17,7 +17,7 @@ ENVIRONMENT = $(PYTHON) tools/environment.py --venv "$(VENV)" --torch-index "$(T
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test lint format bench notebooks wheel clean
+.PHONY: help demo test lint format bench gallery notebooks wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -50,6 +50,10 @@ format:  ## mend style and formatting where that can be done mechanically
 bench:  ## time everything and refresh the tables in benchmarks/; about twenty minutes on an idle machine
 	@$(ENVIRONMENT) demo
 	@$(BIN)/python benchmarks/run.py
+
+gallery:  ## draw the gallery anew: pictures, index.html and README.md; two minutes
+	@$(ENVIRONMENT) demo
+	@$(BIN)/qtarget-inspect gallery
 
 notebooks:  ## open the notebooks
 	@$(ENVIRONMENT) demo dev notebook

@@ -3,6 +3,10 @@
 #
 # Whatever the model thinks of a label, cross-entropy trusts it fully: gamma = 1 at every p_y. DFT trusts a label as
 # far as the model believes it already, EAFT as far as the model is undecided, whichever way p_y lies.
+#
+# Misread: gamma is a pull per token, not a learning rate.
+#
+# Chapter: Targets
 
 # %%
 import matplotlib.pyplot as plt

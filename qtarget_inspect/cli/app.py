@@ -11,6 +11,7 @@ from qtarget_inspect.cli import (
     bench_command,
     compare_command,
     demo_command,
+    gallery_command,
     inspect_command,
     tables_command,
     variants_command,
@@ -39,6 +40,7 @@ COMMANDS: tuple[tuple[str, ModuleType, str], ...] = (
     ("inspect", inspect_command, "What one loss teaches."),
     ("compare", compare_command, "Several losses on the same tokens."),
     ("demo", demo_command, "Real losses on a real language model."),
+    ("gallery", gallery_command, "A course in pictures, drawn anew."),
     ("bench", bench_command, "How fast targets are on this machine."),
 )
 for name, module, summary in COMMANDS:
