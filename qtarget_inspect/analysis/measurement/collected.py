@@ -91,6 +91,10 @@ class Collected:
         """Whether any piece had numbers of that name."""
         return key in self._parts
 
+    def at(self, key: Any, rows: slice) -> Tensor | None:
+        """[n] numbers of a name as the piece that stands there had them; None where it had none."""
+        return self._parts.get(key, {}).get(rows.start)
+
     def has_at(self, key: Any, rows: slice) -> bool:
         """Whether the piece that stands there had numbers of that name."""
         return rows.start in self._parts.get(key, ())

@@ -35,6 +35,7 @@ class Sums:
         distances: sources of the losses that are one scaled source, None for the uniform: sum |p - w b|.
         mixtures: for each other loss its sources: sum |p - q|, sum q, sum of the negative part, largest |q|, for
             q = share p + sum w b.
+        with_logs: for each mixture, whether sum q log q and sum q z of the positive part are wanted too.
     """
 
     vocabulary: int
@@ -43,6 +44,7 @@ class Sums:
     means: tuple[tuple[int, int], ...]
     distances: tuple[int | None, ...]
     mixtures: tuple[tuple[int, ...], ...]
+    with_logs: tuple[bool, ...]
 
 
 def step_of(sums: Sums) -> Step:
@@ -52,7 +54,7 @@ def step_of(sums: Sums) -> Step:
         sums: which sums.
 
     Returns:
-        (sources [n, V], logits [n, V], weights [n, W]) -> [m, n] numbers: means, distances, then four a mixture.
+        (sources [n, V], logits [n, V], weights [n, W]) -> [m, n] numbers: means, distances, then four or six a mixture.
     """
     block = _block(sums.vocabulary)
 
@@ -67,13 +69,16 @@ def step_of(sums: Sums) -> Step:
             other = w[place] if source is None else w[place] * b[source]
             found.append(total((b[0] - other).abs()))
             place += 1
-        for mixture in sums.mixtures:
+        for mixture, with_logs in zip(sums.mixtures, sums.with_logs, strict=True):
             q = w[place] * b[0]
             for offset, source in enumerate(mixture, 1):
                 q = q + w[place + offset] * b[source]
             place += 1 + len(mixture)
             negative = total(q.clamp(max=0.0))
             found += [total((b[0] - q).abs()), total(q), negative, q.abs().amax(-1)]
+            if with_logs:
+                positive = q.clamp(min=0.0)
+                found += [total(torch.special.xlogy(positive, positive)), total(positive * z[0])]
         return torch.stack(found)
 
     return step

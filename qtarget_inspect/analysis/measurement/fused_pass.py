@@ -13,7 +13,7 @@ from qtarget_inspect.analysis.measurement.collected import Collected
 from qtarget_inspect.analysis.measurement.declared_loss import DeclaredLoss
 from qtarget_inspect.analysis.measurement.effective import Effective
 from qtarget_inspect.analysis.measurement.fused import Step, Sums, compiled_step, sources_of, weights_of
-from qtarget_inspect.analysis.measurement.others import with_logs
+from qtarget_inspect.analysis.measurement.others import less_log_partition, with_logs
 from qtarget_inspect.analysis.measurement.reading import Reading
 from qtarget_inspect.analysis.measurement.sources import SELF, Exponents
 from qtarget_inspect.analysis.measurement.stream import Stream
@@ -44,6 +44,7 @@ class FusedPass:
         losses: Sequence[DeclaredLoss],
         one_source: Mapping[int, bool],
         with_means: Collection[Exponents],
+        with_logs: Collection[int],
         stream: Stream,
         rows: int,
     ) -> FusedPass | None:
@@ -53,6 +54,7 @@ class FusedPass:
             losses: all losses.
             one_source: place of a loss -> whether it was one scaled source.
             with_means: sources of which means of logits are wanted.
+            with_logs: places of mixtures that are no signed targets on many rows, so that logarithms are wanted.
             stream: the tokens.
             rows: rows a piece.
 
@@ -75,6 +77,7 @@ class FusedPass:
             tuple((sources.index(key), logits.index(name)) for key, name in means),
             tuple(sources.index(key) if key else None for key in map(_only_source, scaled)),
             tuple(tuple(sources.index(key) for key in _sources(loss)) for loss in mixed),
+            tuple(loss.place in with_logs for loss in mixed),
         )
         return cls(sums, compiled_step(sums, stream.dtype, stream.device), rows, scaled, mixed)
 
@@ -115,9 +118,9 @@ class FusedPass:
             collected.store((sums.sources[source], "mean", sums.logits[name]), rows, next(found))
         for loss, scale in zip(self.scaled, scales, strict=True):
             self._collect_scaled(loss, scale, next(found), reading, rows, collected)
-        for loss, mixture in zip(self.mixed, sums.mixtures, strict=True):
-            four = [next(found) for _ in range(4)]
-            self._collect_mixed(loss.place, weights[loss.place], mixture, four, reading, rows, collected)
+        for loss, mixture, logs in zip(self.mixed, sums.mixtures, sums.with_logs, strict=True):
+            own = [next(found) for _ in range(6 if logs else 4)]
+            self._collect_mixed(loss.place, weights[loss.place], mixture, own, reading, rows, collected)
         return {loss.place for loss in (*as_seen, *self.mixed)}
 
     def _collect_scaled(
@@ -135,13 +138,16 @@ class FusedPass:
         place: int,
         weights: Effective,
         mixture: tuple[int, ...],
-        four: Sequence[Tensor],
+        own: Sequence[Tensor],
         reading: Reading,
         rows: slice,
         collected: Collected,
     ) -> None:
-        distance, total, below, largest = four
+        distance, total, below, largest, *logs = own
         negative, positive = -below, total - below
+        summed = None
+        if logs:
+            summed = logs[0], less_log_partition(reading, logs[1], positive)
 
         def q_of(picked: Tensor) -> Tensor:
             q = reading.source(SELF).others[picked] * _column(weights.others_share, picked, total.dtype)
@@ -152,7 +158,7 @@ class FusedPass:
 
         collected.store((place, "at label"), rows, torch.zeros_like(total))
         collected.store((place, "distance"), rows, distance)
-        for number, values in with_logs(reading, q_of, positive, negative, largest, weights).items():
+        for number, values in with_logs(reading, q_of, positive, negative, largest, weights, summed).items():
             collected.store((place, number), rows, values)
 
 

@@ -25,6 +25,9 @@ from qtarget_inspect.vocabulary.pulls import PullGauge, natural_gauge
 _WORK = 4
 """Arrays [rows, V] that a piece needs besides p and the sources that are kept: a source, its work, Q, its logits."""
 
+_MANY = 0.05
+"""Share of a piece's rows from which logarithms are summed for all rows: taken apart they cost twenty times as much."""
+
 Group: TypeAlias = tuple[tuple[Exponents, ...], list[DeclaredLoss]]
 """Sources, and the losses that pull to just these."""
 
@@ -66,7 +69,9 @@ class Gathering:
         for rows, piece in stream.pieces(size):
             self._read(rows, Reading(piece, scratch, kept, self.careful), order, labels)
             if self.compile and rows.start == 0 and rows.stop < len(stream):
-                self._fused = FusedPass.of(losses, self._one_source, self._with_means, stream, size)
+                self._fused = FusedPass.of(
+                    losses, self._one_source, self._with_means, self._with_logs(rows), stream, size
+                )
             del piece  # so that no two chunks of hidden states' logits are held at once
 
     def _read(self, rows: slice, reading: Reading, order: Sequence[Group], labels: Sequence[Exponents]) -> None:
@@ -103,6 +108,11 @@ class Gathering:
             if compute is not None:
                 collected.wanted[wanted] = compute
                 collected.store(wanted, rows, values)
+
+    def _with_logs(self, rows: slice) -> set[int]:
+        """Places of losses whose Q, written out, needed logarithms on many rows of a piece."""
+        needed = ((loss.place, self.collected.at((loss.place, "positive_log"), rows)) for loss in self.losses)
+        return {place for place, logs in needed if logs is not None and int(logs.isfinite().sum()) > _MANY * len(logs)}
 
     def _weights(self, loss: DeclaredLoss, rows: slice, state: LawState) -> Effective:
         """A loss's weights on the rows of a piece, in its gauge."""

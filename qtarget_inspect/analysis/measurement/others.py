@@ -99,6 +99,7 @@ def with_logs(
     negative: Tensor,
     largest: Tensor,
     weights: Effective,
+    summed: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """The sums over a Q, with those of logarithms on the rows where they are needed.
 
@@ -109,12 +110,13 @@ def with_logs(
         negative: [n] size of the sum of the negative ones.
         largest: [n] the largest in size.
         weights: the effective weights.
+        summed: [n] sum q log q and [n] sum q log p of the positive entries, where they are known already.
 
     Returns:
         name -> [n], the names being those of `WRITTEN`.
     """
     size = torch.maximum(largest, (1 - weights.gamma).abs().to(largest.dtype)).clamp(min=1).mul_(_NEARLY)
-    positive_log, cross = _logs(reading, q_of, negative <= size)
+    positive_log, cross = _logs(reading, q_of, negative <= size) if summed is None else summed
     negative_log, _ = _logs(reading, q_of, (positive <= size) & (weights.gamma > 1), sign=-1)
     found = (positive, negative, largest, positive_log, negative_log, cross)
     return dict(zip(WRITTEN, found, strict=True))
@@ -127,8 +129,28 @@ def _logs(reading: Reading, q_of: Callable[[Tensor], Tensor], wanted: Tensor, si
     if not len(rows):
         return logs, cross
     part = (q_of(rows) * sign).clamp_(min=0.0)
-    logs[rows] = torch.special.xlogy(part, part).sum(-1)
-    if sign > 0:
+    log_part = part.clamp(min=torch.finfo(part.dtype).tiny).log_()  # 0 log 0 is 0; xlogy takes three times as long
+    logs[rows] = log_part.mul_(part).sum(-1)
+    if sign > 0 and reading.careful:
         log_p = reading.logits(MODEL)[rows].log_softmax(-1)
         cross[rows] = torch.where(part > 0, log_p.mul_(part), 0.0).sum(-1)
+    elif sign > 0:
+        towards = torch.mul(reading.logits(MODEL)[rows], part, out=log_part).sum(-1)
+        cross[rows] = less_log_partition(reading, towards, part.sum(-1), rows)
     return logs, cross
+
+
+def less_log_partition(reading: Reading, towards: Tensor, mass: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+    """[m] sum q log p = sum q z - log Z sum q.
+
+    Args:
+        reading: the rows.
+        towards: [m] sum q z.
+        mass: [m] sum q.
+        rows: which rows these are.
+
+    Returns:
+        The sum; NaN where a token is impossible.
+    """
+    log_partition = reading.own(MODEL) - reading.log_label(MODEL)
+    return (towards - log_partition[rows] * mass).to(mass.dtype)
