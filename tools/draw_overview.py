@@ -13,10 +13,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from qtarget_inspect.cli.demo_records import read_losses, target_records
+from qtarget_inspect.cli.demo_records import read_losses
 from qtarget_inspect.cli.demo_setting import Setting, real_setting
 from qtarget_inspect.models.token_texts import token_texts
 from qtarget_inspect.plots import figure_style, plot_target, save_figure
+from qtarget_inspect.tables.target_table import target_table
 
 TOKEN = 18
 """Which token of the solution, counted from 1: "he" in "So he drank"."""
@@ -31,7 +32,7 @@ TEACHES = {
 def records(setting: Setting) -> pd.DataFrame:
     """p and Q of the token under the losses, as `plot_target` takes them."""
     readings = read_losses(tuple(TEACHES), setting.batch)
-    return target_records(readings, setting.batch, partial(token_texts, setting.lm.tokenizer), TOKEN - 1)
+    return target_table(list(readings.values()), TOKEN - 1, texts=partial(token_texts, setting.lm.tokenizer))
 
 
 def draw(targets: pd.DataFrame, tokens: list[str], model: str) -> Figure:

@@ -74,6 +74,7 @@ def _tokens(setting: Setting, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     from qtarget_inspect.cli import demo_records, demo_text
     from qtarget_inspect.cli.demo_setting import LOSSES
     from qtarget_inspect.models.token_texts import token_texts
+    from qtarget_inspect.tables.target_table import target_table
 
     heading("2. One worked solution under six losses, token by token")
     say(demo_text.described(setting.about))
@@ -88,12 +89,11 @@ def _tokens(setting: Setting, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         "· is a space, ⏎ a line break; Q_y is Q on the token itself.\n"
     )
     say(demo_text.every_token(records))
-    telling = demo_records.telling_tokens(readings, setting.batch)
+    telling = demo_records.most_telling(readings, setting.batch)
     for token in telling:
         say("\n" + demo_text.one_token(records, token))
-    targets = demo_records.target_records(readings, setting.batch, decode, telling[-1].index)
+    targets = target_table(list(readings.values()), telling[-1].index, texts=decode)
     records["telling"] = records["position"].map({token.index + 1: token.name for token in telling}).fillna("")
-    targets.insert(0, "position", telling[-1].index + 1)
     records.to_csv(out / "demo-tokens.csv", index=False)
     targets.to_csv(out / "demo-target.csv", index=False)
     return records, targets

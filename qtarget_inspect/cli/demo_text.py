@@ -12,7 +12,7 @@ from qtarget_inspect.cli.console import WIDTH
 if TYPE_CHECKING:
     import pandas as pd
 
-    from qtarget_inspect.cli.demo_records import TellingToken
+    from qtarget_inspect.tables.telling import TellingToken
 
 NO_CHANGE = 5e-4
 """Changes of Q below this are not worth a name in the text; the CSV file has them all."""

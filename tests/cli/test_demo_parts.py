@@ -5,6 +5,7 @@ import torch
 
 import qtarget_inspect as qt
 from qtarget_inspect.cli import demo_records, demo_text
+from qtarget_inspect.tables.telling import TellingToken
 
 LOSSES = ("sft", "dft", "gem", "target-sft")
 
@@ -50,19 +51,8 @@ def test_a_row_a_token_and_loss(batch, readings):
     assert row.teacher_p_label == pytest.approx(float(batch.teacher_logits[2].softmax(-1)[8]))
 
 
-def test_targets_hold_the_label_first_and_are_true(batch, readings):
-    targets = demo_records.target_records(readings, batch, decode, index=1, tokens=4)
-    assert len(targets) == 4 * len(LOSSES)
-    for loss, group in targets.groupby("loss"):
-        assert group.token.iloc[0] == "·t3"
-        assert group.is_label.tolist() == [True, False, False, False]
-        assert group.p.iloc[1:].is_monotonic_decreasing
-        columns = [int(text.removeprefix("·t")) for text in group.token]
-        assert group.q.to_numpy() == pytest.approx(readings[loss].q[1, columns].numpy())
-
-
 def test_telling_tokens_follow_their_rules(batch, readings):
-    found = {token.name: token.index for token in demo_records.telling_tokens(readings, batch)}
+    found = {token.name: token.index for token in demo_records.most_telling(readings, batch)}
     assert list(found) == ["rescue", "filter", "doubted", "conflict", "signed"]
     assert len(set(found.values())) == 5
     p, teacher = (
@@ -74,7 +64,7 @@ def test_telling_tokens_follow_their_rules(batch, readings):
 
 def test_a_short_text_has_fewer_telling_tokens(batch):
     short = batch.select(slice(0, 2))
-    assert len(demo_records.telling_tokens(demo_records.read_losses(LOSSES, short), short)) == 2
+    assert len(demo_records.most_telling(demo_records.read_losses(LOSSES, short), short)) == 2
 
 
 def test_the_token_table_has_a_line_a_token(batch, readings):
@@ -89,7 +79,7 @@ def test_the_token_table_has_a_line_a_token(batch, readings):
 
 def test_one_token_names_what_gains_and_loses(batch, readings):
     records = demo_records.token_records(readings, batch, decode)
-    token = demo_records.TellingToken(2, "rescue", "because")
+    token = TellingToken(2, "rescue", "because")
     head, models, _, *rows = demo_text.one_token(records, token).splitlines()
     assert head == 'rescue: token 3, "·t8": because'
     assert "teacher" in models
@@ -97,11 +87,6 @@ def test_one_token_names_what_gains_and_loses(batch, readings):
     assert '"·t8" +' in rows[0]
     assert "(no other)" in rows[0], "under SFT nothing but the label gains"
     assert rows[3].count("+") > 1, "under Target-SFT the teacher's tokens gain too"
-
-
-@pytest.mark.parametrize("text", ["", "\x07", "\u200b", "\ufeff"])
-def test_shown_text_is_printable(text):
-    assert demo_records.shown(text).isprintable()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.5, 1e-12, 3e-4, 0.99999, -0.25, -1e-5, 1.28, float("nan")])
