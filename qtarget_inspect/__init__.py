@@ -13,6 +13,8 @@ from qtarget_inspect.analysis.measurement.procedure import measure
 from qtarget_inspect.analysis.measurement.records import LossMeasurement, Measurement
 from qtarget_inspect.analysis.population.points import FixedPoint
 from qtarget_inspect.analysis.population.view import FixedPoints, fixed_points
+from qtarget_inspect.analysis.simplex.field import SimplexField, simplex_field
+from qtarget_inspect.analysis.sweeps import sweep
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import (
     BatchError,
@@ -32,6 +34,8 @@ from qtarget_inspect.engine.storage import load
 from qtarget_inspect.engine.target import InducedTarget
 from qtarget_inspect.inspection import Inspection, inspect
 from qtarget_inspect.tables.properness import properness_table
+from qtarget_inspect.tables.target_table import target_table
+from qtarget_inspect.tables.token_table import token_table
 from qtarget_inspect.tables.unification import unification_table
 from qtarget_inspect.tables.writers import write_table
 from qtarget_inspect.variants import Claim, Variant, get, register, unregister, variants
@@ -58,6 +62,7 @@ __all__ = [
     "QTargetError",
     "ReductionError",
     "RegistryError",
+    "SimplexField",
     "TokenBatch",
     "Variant",
     "__version__",
@@ -78,6 +83,10 @@ __all__ = [
     "probe_batch",
     "properness_table",
     "register",
+    "simplex_field",
+    "sweep",
+    "target_table",
+    "token_table",
     "unification_table",
     "unregister",
     "variants",
@@ -86,7 +95,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`qtarget_inspect.plots` on first use: it alone imports matplotlib."""
-    if name == "plots":
-        return importlib.import_module("qtarget_inspect.plots")
+    """`qtarget_inspect.plots` (it alone imports matplotlib) and `qtarget_inspect.teaching`, on first use."""
+    if name in ("plots", "teaching"):
+        return importlib.import_module(f"qtarget_inspect.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

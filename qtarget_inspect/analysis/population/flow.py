@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _LOOK = 10  # steps after which states at rest are looked for
 
+_BETWEEN = np.linspace(0.125, 1, 8)  # shares of a step at which a watched flow is looked at
+
 _CRAWL = 100  # steps in which the time grows by less than a hundredth: the gradient jumps here
 
 
@@ -52,7 +55,11 @@ class Flow:
         return self.logits.softmax(-1)
 
 
-def follow(population: Population, starts: Tensor) -> Flow:
+Watch = Callable[[Tensor], None]
+"""Is shown [M, V] logits of all starts, one time after the other."""
+
+
+def follow(population: Population, starts: Tensor, watch: Watch | None = None) -> Flow:
     """Follow the flow from many starts.
 
     All starts are one stiff system whose Jacobian is block diagonal (scipy's BDF). Where the gradient jumps its steps
@@ -62,18 +69,20 @@ def follow(population: Population, starts: Tensor) -> Flow:
     Args:
         population: loss, labels and context.
         starts: [M, V] logits.
+        watch: is shown what lies between starts and ends.
 
     Returns:
         The ends.
     """
-    logits, settled = _integrate(population, starts)
+    logits, settled = _integrate(population, starts, watch)
     rest = (~settled).nonzero().squeeze(-1)
     if rest.numel():
-        logits[rest], settled[rest] = _small_steps(population, logits[rest])
+        watch_rest = None if watch is None else lambda rows: watch(logits.index_copy(0, rest, rows))
+        logits[rest], settled[rest] = _small_steps(population, logits[rest], watch_rest)
     return Flow(logits, settled)
 
 
-def _integrate(population: Population, starts: Tensor) -> tuple[Tensor, Tensor]:
+def _integrate(population: Population, starts: Tensor, watch: Watch | None) -> tuple[Tensor, Tensor]:
     """Ends [M, V] and which of them have settled [M], when all have or the steps run out or begin to crawl."""
     import scipy.integrate  # takes a while, so not on import
 
@@ -100,6 +109,10 @@ def _integrate(population: Population, starts: Tensor) -> tuple[Tensor, Tensor]:
         if not np.isfinite(solver.y).all():
             solver.y = before
             break
+        if watch is not None:
+            between = solver.dense_output()
+            for time in solver.t_old + _BETWEEN * (solver.t - solver.t_old):
+                watch(torch.from_numpy(between(time)).view(shape))
         if solver.status != "running":
             break
         if step % _LOOK == 0:
@@ -123,7 +136,7 @@ def _at_rest(v: Tensor, logits: Tensor, population: Population) -> Tensor:
     return inside | ((nats_to_vertex(logits) > WINDOW[population.dtype]) & (speed.amax(-1) < SUPPORT[population.dtype]))
 
 
-def _small_steps(population: Population, logits: Tensor) -> tuple[Tensor, Tensor]:
+def _small_steps(population: Population, logits: Tensor, watch: Watch | None) -> tuple[Tensor, Tensor]:
     """Ends [M, V] after explicit steps of 0.1 / (1 + n / 100)^1.5, and whether p stood still over the last third."""
     velocity = population.velocity(len(logits))
     before = logits
@@ -132,6 +145,8 @@ def _small_steps(population: Population, logits: Tensor) -> tuple[Tensor, Tensor
             if n == 2 * SMALL_STEPS // 3:
                 before = logits
             logits = logits + 0.1 / (1 + n / 100) ** 1.5 * velocity(logits)
+            if watch is not None:
+                watch(logits)
     except LossError:
         return logits, torch.zeros(len(logits), dtype=torch.bool)
     moved = 0.5 * (logits.softmax(-1) - before.softmax(-1)).abs().sum(-1)

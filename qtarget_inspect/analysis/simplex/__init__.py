@@ -1,0 +1,1 @@
+"""Simplex: the flow of one loss on three tokens, as a picture takes it."""
