@@ -117,15 +117,21 @@ def check_claim(
         return right(
             f"Q is gamma onehot(y) + (1 - gamma) times {of}, to {CLAIM_TOLERANCE:.0e} on {len(states)} states."
         )
-    return not_yet(_what_is_off(decompose(target), trust, state.p_label, of, distance))
+    first = f"Q is off by up to {float(distance.max()):.2g}"
+    if _value_is(loss, states, -(claimed * state.log_p).sum(-1)):
+        return not_yet(
+            f"{first}. The value of your loss is the cross-entropy to the claimed target, but gradient flows through a "
+            "weight as well."
+        )
+    return not_yet(_what_is_off(decompose(target), trust, state.p_label, of, first))
 
 
-def _what_is_off(found: Decomposition, trust: Tensor, p_y: Tensor, of: str, distance: Tensor) -> str:
+def _what_is_off(found: Decomposition, trust: Tensor, p_y: Tensor, of: str, first: str) -> str:
     """The first of these that is true: unexplained, pull to the label, total pull, the residual's place."""
     if not explains(found):
         return (
-            f"Q is off by up to {float(distance.max()):.2g}, and your gradient is no sum of pulls to the label, the "
-            "uniform and the other models: does a weight that should be a constant let gradient through?"
+            f"{first}, and your gradient is no sum of pulls to the label, the uniform and the other models: what else "
+            "does your loss pull to, or away from?"
         )
     pull = found.pulls[LABEL]
     off = (pull - trust).abs()
@@ -145,6 +151,14 @@ def _what_is_off(found: Decomposition, trust: Tensor, p_y: Tensor, of: str, dist
         )
     others = [name for name, weight in found.pulls.items() if name != LABEL and float(weight.abs().max()) > 1e-4]
     return f"the pull to the label and the total pull are right, but the rest goes to {', '.join(others)}, not to {of}."
+
+
+def _value_is(loss: Any, states: TokenBatch, wanted: Tensor) -> bool:
+    """Whether a loss returns certain values [N], whatever its gradient."""
+    value = callable_loss(loss)(states.logits, states)
+    if not isinstance(value, Tensor) or value.numel() != len(wanted):
+        return False
+    return float((value.detach().flatten() - wanted).abs().max()) <= CLAIM_TOLERANCE
 
 
 def _near(a: Tensor, b: Tensor) -> bool:

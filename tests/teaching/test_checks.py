@@ -185,6 +185,12 @@ def to_old_policy(logits, labels, old_logits):
     return trust * nll(logits, labels) - (1 - trust) * (old_logits.softmax(-1) * logp).sum(-1)
 
 
+def attached(logits, labels, old_logits):
+    """The same value, with gradient through its weights."""
+    logp, trust = logits.log_softmax(-1), p_label(logits, labels) / 2
+    return trust * nll(logits, labels) - (1 - trust) * (old_logits.softmax(-1) * logp).sum(-1)
+
+
 def old_policy(state):
     return state.context("old_logits").softmax(-1)
 
@@ -205,6 +211,7 @@ def test_a_claim_that_holds_is_accepted():
             "the rest goes to uniform, not to the old policy",
         ),
         (lambda z, y, old_logits: weighted(lambda p: p / 2)(z, y) + z.square().sum(-1), "no sum of pulls"),
+        (lambda z, y, old_logits: attached(z, y, old_logits), "gradient flows through a weight"),
     ],
 )
 def test_a_claim_that_fails_is_told_where(loss, said):
