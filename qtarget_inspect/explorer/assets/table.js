@@ -1,0 +1,74 @@
+// Table: the row of each loss, the numbers over the tokens, and both in a sentence for those who cannot see the figures.
+
+/** An element with text and attributes. */
+function element(name, { text, ...attributes } = {}, ...children) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) if (value !== false) made.setAttribute(key, value === true ? "" : value);
+  made.append(...children);
+  return made;
+}
+
+const COLUMNS = [
+  ["loss", (one) => one.title],
+  ["category", (one) => one.loss.category || "–"],
+  ["gauge", (one) => one.gauge],
+  ["reading", (one) => one.now.reading],
+  ["γ, the law", (one) => one.law],
+  ["γ now", (one) => shown(one.now.gamma)],
+  ["residual", (one) => one.residualWords],
+  ["Q on the label", (one) => shown(one.now.q[0])],
+  ["mass", (one) => shown(one.now.mass)],
+  ["negative mass", (one) => shown(one.now.negative)],
+  ["TV(Q, p)", (one) => shown(one.now.variation)],
+  ["KL(Q‖p), nats", (one) => shown(one.now.divergence)],
+];
+
+/** The row of the table for each loss. */
+function fillTable(view) {
+  const head = element("tr", {}, ...COLUMNS.map(([name]) => element("th", { text: name, scope: "col" })));
+  const rows = view.losses.map((one) => {
+    const cells = COLUMNS.map(([name, value], k) => element(k ? "td" : "th", { text: value(one), "data-label": name, scope: k ? false : "row" }));
+    cells[0].style.color = one.textColour;
+    return element("tr", {}, ...cells);
+  });
+  const notes = view.losses.filter((one) => one.note).map((one) => element("p", { class: "hint", text: `${one.title}: ${one.note}` }));
+  const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
+  document.getElementById("table").replaceChildren(table, ...notes);
+}
+
+/** p, Q and residual over the tokens; the bars as text. */
+function fillNumbers(view) {
+  const names = view.losses.flatMap((one) => [`Q, ${one.title}`, `residual, ${one.title}`]);
+  const head = element("tr", {}, ...["token", "p", ...names].map((text) => element("th", { text, scope: "col" })));
+  const rows = DATA.tokens.map((token, k) => {
+    const values = view.losses.flatMap((one) => [one.now.q[k], one.now.residual[k]]);
+    const cells = [view.now.p[k], ...values].map((value) => element("td", { text: shown(value, 4) }));
+    return element("tr", {}, element("th", { text: k ? token : `${token} (label)`, scope: "row" }), ...cells);
+  });
+  const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
+  document.getElementById("bars-numbers").replaceChildren(table);
+}
+
+/** The numbers in a sentence each. */
+function sentences(view) {
+  const [label] = DATA.tokens;
+  const found = view.losses.map((one) => {
+    const negative = one.now.negative > 5e-4 ? `, negative mass ${shown(one.now.negative)}` : "";
+    const gamma = Number.isFinite(one.now.gamma) ? shown(one.now.gamma) : "undefined";
+    return `${one.title}: label trust ${gamma} in the ${one.gauge} gauge, ${one.now.reading} reading; Q of ${label} ${shown(one.now.q[0])}${negative}.`;
+  });
+  return [`The model gives ${label} ${shownProbability(view.now.pLabel)}.`, ...found].join(" ");
+}
+
+/** Text alternatives of the figures. */
+function describeFigures(view) {
+  const names = view.losses.map((one) => one.title).join(", ") || "no loss chosen";
+  const words = {
+    bars: `Bars of p, Q and residual over ${SIZE} tokens: ${names}. ${sentences(view)} All numbers are in the table below the figure.`,
+    gamma: `Label trust against p_y: ${view.losses.map((one) => `${one.title}, ${one.law}, now ${shown(one.now.gamma)} (${one.gauge} gauge)`).join("; ")}.`,
+    gradient: `Gradient against p_y, now: ${view.losses.map((one) => `${one.title} ${shown(one.now.g[0])} on the label, ${shown(one.now.g[1])} on ${DATA.tokens[1]}`).join("; ")}.`,
+    triangle: `Flow of gradient descent on the simplex of ${DATA.tokens.slice(0, 3).join(", ")}: ${names}.`,
+  };
+  for (const [id, text] of Object.entries(words)) document.getElementById(id).setAttribute("aria-label", text);
+}
