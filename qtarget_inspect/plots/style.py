@@ -1,15 +1,20 @@
-"""The style that all figures share: one colour a category, fonts that embed, one way to save."""
+"""The style that all figures share: one colour a category, one line style a role, fonts that embed, one way to save."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+from matplotlib.colors import to_hex, to_rgb
+
+from qtarget_inspect.core.errors import QTargetError
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CATEGORY_COLOURS = {
@@ -27,6 +32,24 @@ CATEGORY_COLOURS = {
 OTHER_COLOUR = "#7f7f7f"
 MODEL_COLOUR = "#c8c8c8"
 """p, the model itself, is light grey in every figure."""
+
+MODEL_LINE = "#a6a6a6"
+"""p as a line, which light grey would lose."""
+
+FRAME = "#dddddd"
+"""Lines at 0 and 1."""
+
+INK = "#333333"
+"""Text and lines that belong to no category."""
+
+ROLE_STYLES = {"label": "-", "other": "--", "teacher_token": ":"}
+"""One line style a role: what happens at the label, at the model's favourite other token, at the teacher's."""
+
+SHADES = (0.0, -0.45, 0.4, -0.7, 0.6)
+"""How far the losses of one category go from its colour toward black (below 0) or white."""
+
+MARKS = ("", "o", "s", "^", "D", "v", "P", "X", "<", ">")
+"""Marks of the losses of one category, so that they are told apart without colour too."""
 
 GAMMA_COLOURS = "Blues"
 """Colour map of label trust: one hue, light to dark, so that it survives a grey printer."""
@@ -58,6 +81,7 @@ def figure_style(size: float = 7.0) -> Iterator[None]:
     """
     sizes = dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize"), size)
     sizes |= {"axes.titlesize": size, "legend.fontsize": size, "xtick.major.size": 2.0, "ytick.major.size": 2.0}
+    sizes |= {"xtick.minor.size": 1.2, "ytick.minor.size": 1.2, "lines.linewidth": 0.16 * size}
     with mpl.rc_context({**SETTINGS, **sizes}):
         yield
 
@@ -76,6 +100,159 @@ def colour_of(category: str) -> str:
         ('#0072b2', '#7f7f7f')
     """
     return CATEGORY_COLOURS.get(category, OTHER_COLOUR)
+
+
+def shaded(colour: str, amount: float) -> str:
+    """A colour on its way to white or black.
+
+    Args:
+        colour: any colour.
+        amount: from -1 (black) over 0 (the colour) to 1 (white).
+
+    Returns:
+        A colour.
+
+    Examples:
+        >>> shaded("#0072b2", -0.5), shaded("#0072b2", 0.5)
+        ('#003959', '#80b9d8')
+    """
+    end = 1.0 if amount > 0 else 0.0
+    return to_hex([value + abs(amount) * (end - value) for value in to_rgb(colour)])
+
+
+def legible(colour: str) -> str:
+    """A colour dark enough for small letters on white: itself, or a darker shade of it.
+
+    The contrast is WCAG's, 1.05 / (luminance + 0.05), and 3 is asked for.
+
+    Args:
+        colour: any colour.
+
+    Returns:
+        A colour.
+
+    Examples:
+        >>> legible("#0072b2"), legible("#e69f00")
+        ('#0072b2', '#c48700')
+    """
+    for darker in range(0, 100, 5):
+        shade = shaded(colour, -darker / 100)
+        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in to_rgb(shade)]
+        if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] <= 0.3:
+            return shade
+    return "#000000"
+
+
+def line_styles(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """How to draw a line of each loss: its category's colour, and a shade and a mark of its own within the category.
+
+    Dashes are left free: they tell roles apart (`ROLE_STYLES`).
+
+    Args:
+        records: column loss, and category where it is known; losses in the order they appear.
+
+    Returns:
+        loss -> keywords of `Axes.plot`.
+
+    Examples:
+        >>> import pandas as pd
+        >>> records = pd.DataFrame({"loss": ["dft", "eaft"], "category": ["label trust"] * 2})
+        >>> {loss: (style["color"], style["marker"]) for loss, style in line_styles(records).items()}
+        {'dft': ('#0072b2', ''), 'eaft': ('#003f62', 'o')}
+    """
+    check_columns(records, ("loss",), "line_styles")
+    styles: dict[str, dict[str, Any]] = {}
+    seen: dict[str, int] = {}
+    losses = records.drop_duplicates("loss")
+    categories = losses["category"] if "category" in losses else [""] * len(losses)
+    for loss, category in zip(losses["loss"], categories, strict=True):
+        colour = colour_of(category)
+        place = seen[colour] = seen.get(colour, -1) + 1
+        styles[loss] = {
+            "color": shaded(colour, SHADES[place % len(SHADES)]),
+            "marker": MARKS[place % len(MARKS)],
+            "markevery": (0.03 + 0.04 * place % 0.12, 0.16),  # in lengths of the diagonal: apart along the line
+            "markersize": 0.45 * mpl.rcParams["font.size"],
+            "markeredgewidth": 0.0,
+        }
+    return styles
+
+
+def display_names(records: pd.DataFrame) -> dict[str, str]:
+    """What each loss is called in a picture: its title; with its parameters where two losses have the same title.
+
+    Args:
+        records: columns loss and title (or method).
+
+    Returns:
+        loss -> name.
+
+    Examples:
+        >>> import pandas as pd
+        >>> display_names(pd.DataFrame({"loss": ["asft(kl_weight=0.1)", "asft(kl_weight=1)"], "title": ["ASFT"] * 2}))
+        {'asft(kl_weight=0.1)': 'ASFT (kl_weight=0.1)', 'asft(kl_weight=1)': 'ASFT (kl_weight=1)'}
+    """
+    losses = records.drop_duplicates("loss")
+    titles = losses["title" if "title" in losses else "method"].tolist()
+    return {
+        loss: f"{title} {bracket}{rest}" if titles.count(title) > 1 and (bracket := loss.partition("(")[1]) else title
+        for loss, title in zip(losses["loss"], titles, strict=True)
+        for rest in [loss.partition("(")[2]]
+    }
+
+
+def check_columns(records: Any, columns: Sequence[str], plot: str, source: str = "") -> None:
+    """Refuse what is no table with these columns.
+
+    Args:
+        records: what was handed over.
+        columns: the columns that are needed.
+        plot: who needs them.
+        source: what makes such a table.
+
+    Raises:
+        QTargetError: it is no DataFrame, columns are missing, or it has no rows.
+    """
+    remedy = f" {source} makes such a table." if source else ""
+    if not hasattr(records, "columns") or not hasattr(records, "iloc"):
+        raise QTargetError(f"{plot} takes a DataFrame, not {type(records).__name__}.{remedy}")
+    missing = [name for name in columns if name not in records.columns]
+    if missing:
+        raise QTargetError(
+            f"{plot} needs the columns {', '.join(columns)}; the table has no {', '.join(missing)}.{remedy}"
+        )
+    if len(records) == 0:
+        raise QTargetError(f"{plot} got a table without rows.{remedy}")
+
+
+def new_axes(width: float = 4.5, height: float = 3.0) -> Axes:
+    """Axes of a new figure, for a plot that was given none.
+
+    Args:
+        width: inches.
+        height: inches.
+
+    Returns:
+        The axes.
+    """
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def dress(ax: Axes) -> None:
+    """Give axes the shared style now: ticks are made late, and would take the style of the time they are drawn.
+
+    Args:
+        ax: the axes.
+    """
+    ax.spines[["top", "right"]].set_visible(False)
+    for side in ax.spines.values():
+        side.set_linewidth(mpl.rcParams["axes.linewidth"])
+    for axis in ("x", "y"):
+        ax.tick_params(
+            axis=axis, labelsize=mpl.rcParams[f"{axis}tick.labelsize"], width=mpl.rcParams[f"{axis}tick.major.width"]
+        )
 
 
 def save_figure(figure: Figure, stem: Path | str, formats: Sequence[str] = ("png", "svg", "pdf")) -> list[Path]:

@@ -11,7 +11,7 @@ from qtarget_inspect.variants.ranges import Range
 ENDS = (1e-3, 1.25e-3, 1.6e-3, 2e-3)
 """p_y below the even grid; mirrored above it."""
 
-LINE, MAP, PARAMETER = 200, 50, 41
+LINE, MAP, PARAMETER = 200, 80, 41
 """Points of a state's number along a line, along each side of a map, and of a loss's parameter."""
 
 VOCABULARIES = (16, 32, 64, 128, 256, 512, 1024)
@@ -36,7 +36,7 @@ def cells(low: float, high: float, count: int) -> np.ndarray:
 
 
 def probability_values(as_map: bool) -> np.ndarray:
-    """Values of a probability: steps of 0.005 from 0.0025, closer at the ends, from 0.001 to 0.999; 50 in a map.
+    """Values of a probability: steps of 0.005 from 0.0025, closer at the ends, from 0.001 to 0.999; 80 in a map.
 
     A threshold at a round number, such as ProFiT's 0.1, lies between two values, and shows as a step.
 

@@ -47,7 +47,7 @@ def sweep(
             "kl_weight", ...; a callable gets it by keyword). A pair of these makes a grid.
         values: the values, or a pair of lists for a grid; None, also in the pair, for the default. A probability: steps
             of 0.005 from 0.0025 to 0.9975, and closer to both ends, from 0.001 to 0.999, so that a threshold at a round
-            number lies between two values. An entropy: 200 middles of equal cells of what can be reached. In a grid 50
+            number lies between two values. An entropy: 200 middles of equal cells of what can be reached. In a grid 80
             middles of equal cells of either, from 0 to ln V where p_y is swept too. A parameter: 41 values in its range
             around its default: evenly between finite ends; from a tenth of the default to ten times (evenly in its log)
             where one end is open; from 0 to twice the default where both are.

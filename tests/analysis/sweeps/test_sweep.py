@@ -212,10 +212,10 @@ def test_states_of_a_grid_that_cannot_be_are_nan():
 
 def test_the_default_grid_tiles_its_axes():
     grid = sweep("dft", over=("p_y", "entropy"))
-    assert len(grid) == 2500
+    assert len(grid) == 6400
     for values, high in ((grid.value.unique(), 1.0), (grid.value_y.unique(), math.log(32))):
-        assert np.diff(values) == pytest.approx(np.full(49, high / 50))
-        assert values[0] == pytest.approx(high / 100)
+        assert np.diff(values) == pytest.approx(np.full(79, high / 80))
+        assert values[0] == pytest.approx(high / 160)
 
 
 @pytest.mark.parametrize("name", SINGLE)
