@@ -36,21 +36,15 @@ def records(setting: Setting) -> pd.DataFrame:
 
 
 def draw(targets: pd.DataFrame, tokens: list[str], model: str) -> Figure:
-    """Draw the sentence, and below it a panel a loss, with what moves written at the bars."""
+    """Draw the sentence, and below it a panel a loss, with what moves and the residual at the bars."""
     with figure_style(9.5):
         figure = Figure(figsize=(9, 3.1))
         axes = figure.subplots(1, 3, sharex=True)
         figure.subplots_adjust(left=0.085, right=0.985, top=0.64, bottom=0.15, wspace=0.32)
         for ax, (loss, group) in zip(axes, targets.groupby("loss", sort=False), strict=True):
-            plot_target(group, ax=ax)
-            colour = ax.containers[1][0].get_facecolor()
-            for place, (p, q) in enumerate(zip(group["p"], group["q"], strict=True)):
-                if abs(q - p) >= 0.01:
-                    ax.text(
-                        max(p, q) + 0.02, place, f"{q - p:+.2f}".replace("-", "−"), va="center", size=8.5, color=colour
-                    )
+            plot_target(group, key=False, ax=ax)
             ax.set_title(f"{group['method'].iloc[0]}: $\\gamma$ = {group['gamma'].iloc[0]:.2g}", weight="bold", pad=30)
-            ax.text(0.5, 1.04, TEACHES[loss], transform=ax.transAxes, ha="center", va="bottom", size=8.5)
+            ax.text(0.5, 1.04, TEACHES[loss.partition("(")[0]], transform=ax.transAxes, ha="center", va="bottom", size=8.5)
             ax.set_xlim(0, 1.19)
         before, token = "".join(tokens[TOKEN - 9 : TOKEN - 1]).replace("\n", " "), tokens[TOKEN - 1].strip()
         figure.text(

@@ -7,22 +7,14 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from qtarget_inspect.plots.style import MODEL_COLOUR, figure_style
-from qtarget_inspect.plots.target_bars import plot_target
-from qtarget_inspect.plots.token_strip import LABEL_COLUMNS, MARKER_COLOURS, MARKERS, plot_tokens
+from qtarget_inspect.plots.style import figure_style
+from qtarget_inspect.plots.target_bars import bar_limits, key_handles, plot_target
+from qtarget_inspect.plots.token_strip import KEY, LABEL_COLUMNS, LETTER, plot_tokens, strip_height, strip_key
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import SubFigure
-
-LETTER = 0.602
-"""Width of a letter of DejaVu Sans Mono, in font sizes."""
-
-ROW = 1.5
-"""Height of a row of the strip, in font sizes."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +26,12 @@ class Layout:
         size: font size in points.
         panels: panels of bars side by side.
         bars: height of one row of panels, in inches.
-        stacked: whether the key of the marks stands below the colour bar instead of beside it.
     """
 
     width: float
     size: float
     panels: int
     bars: float
-    stacked: bool
 
     @property
     def line(self) -> float:
@@ -49,7 +39,7 @@ class Layout:
         return 1.4 * self.size / 72
 
 
-LAYOUTS = {"slide": Layout(8.0, 7.5, 6, 1.5, False), "column": Layout(3.4, 6.0, 3, 1.2, True)}
+LAYOUTS = {"slide": Layout(8.0, 7.5, 6, 1.5), "column": Layout(3.4, 6.0, 3, 1.2)}
 """For a 16:9 slide, and for one column of a paper: legible there at its printed size."""
 
 
@@ -75,12 +65,9 @@ def solution_figure(
         figure = Figure(figsize=(sizes.width, 4), layout="constrained")
         methods = list(targets.groupby("method", sort=False))
         rows_of_bars = -(-len(methods) // sizes.panels)
-        probe = plot_tokens(records, columns=columns, size=sizes.size, ax=figure.add_subplot())
-        rows_of_cells = abs(probe.get_ylim()[0] - probe.get_ylim()[1])
-        figure.clear()
         note = wrap(caption, int(sizes.width * 72 / (0.5 * sizes.size)))
         heights = [
-            rows_of_cells * ROW * sizes.size / 72 + (3.6 if sizes.stacked else 2.4) * sizes.line,
+            strip_height(records, columns, sizes.size) + KEY * sizes.size / 72,
             rows_of_bars * sizes.bars + 3.4 * sizes.line,
             max(1, len(note)) * sizes.line,
         ]
@@ -95,36 +82,16 @@ def solution_figure(
 
 def _draw_strip(figure: SubFigure, records: pd.DataFrame, columns: int, sizes: Layout) -> None:
     ax = plot_tokens(records, columns=columns, size=sizes.size, ax=figure.add_subplot())
-    bar = figure.colorbar(
-        ax.collections[0], ax=ax, location="bottom", aspect=40, shrink=0.35, pad=0.01, anchor=(1.0, 0.5)
-    )
-    bar.set_ticks([0, 0.5, 1], labels=["0", ".5", "1"])
-    bar.outline.set_linewidth(0.4)
-    bar.ax.set_ylabel(r"label trust $\gamma$  ", rotation=0, ha="right", va="center")
-    marked = [name for name in MARKERS if name in set(records.get("telling", ()))]
-    if marked:
-        handles = [
-            Line2D([], [], marker=MARKERS[name], color=MARKER_COLOURS[name], ls="none", ms=sizes.size * 0.6, label=name)
-            for name in marked
-        ]
-        figure.legend(
-            handles=handles,
-            loc="outside lower left" if sizes.stacked else "lower left",
-            ncols=len(marked),
-            frameon=False,
-            handletextpad=0.1,
-            columnspacing=1.0,
-        )
+    strip_key(figure, ax, records, size=sizes.size)
 
 
 def _draw_bars(figure: SubFigure, records: pd.DataFrame, targets: pd.DataFrame, sizes: Layout, rows: int) -> None:
     axes = figure.subplots(rows, sizes.panels, sharex=True, squeeze=False)
     panels = list(targets.groupby("method", sort=False))
-    low = min(-0.02, 1.25 * float(targets["q"].min()))
-    high = max(1.02, 1.02 * float(targets["q"].max()))
+    limits = bar_limits(targets, axes.flat[0])
     for ax, (_, group) in zip(axes.flat, panels, strict=False):
-        plot_target(group, ax=ax)
-        ax.set_xlim(low, high)
+        plot_target(group, key=False, ax=ax)
+        ax.set_xlim(*limits)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     for row in axes:
@@ -133,11 +100,7 @@ def _draw_bars(figure: SubFigure, records: pd.DataFrame, targets: pd.DataFrame, 
     position = targets["position"].iloc[0]
     at = records[records["position"] == position].iloc[0]
     figure.suptitle(f"The model p and the induced target Q at token {position}, “{at['token']}”", size=sizes.size)
-    handles = [
-        Patch(color=MODEL_COLOUR, label="p"),
-        Patch(color="#555555", label="Q"),
-        Patch(facecolor="white", edgecolor="#555555", hatch="//////", label="Q < 0"),
-    ]
+    handles = key_handles(targets)
     figure.legend(
-        handles=handles, loc="outside lower right", ncols=3, frameon=False, handlelength=1.2, columnspacing=1.0
+        handles=handles, loc="outside lower right", ncols=4, frameon=False, handlelength=1.2, columnspacing=1.0
     )

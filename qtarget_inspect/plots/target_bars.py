@@ -1,57 +1,188 @@
-"""The induced target beside the model on one token: bars of Q over bars of p, negative mass hatched."""
+"""The induced target beside the model on one token: bars of Q over bars of p, the residual as a tick, Q < 0 hatched."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
-from qtarget_inspect.plots.style import MODEL_COLOUR, colour_of
+from qtarget_inspect.core.errors import QTargetError
+from qtarget_inspect.plots.style import INK, MODEL_COLOUR, check_columns, colour_of, dress, figure_style, new_axes
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
+COLUMNS = ("method", "category", "gauge", "gamma", "token", "is_label", "p", "q", "residual", "change")
 
-def plot_target(records: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+MARKED = 0.01
+"""The least change of a probability that is written at its bar."""
+
+_WHOLE, _HALF = 0.84, 0.44
+"""Heights of the bars of p and Q."""
+
+
+def plot_target(records: pd.DataFrame, *, key: bool = True, ax: Axes | None = None) -> Axes:
     """Bars of Q under one loss, over wider grey bars of p; the first entry stands on top.
 
+        Q = gamma onehot(y) + (1 - gamma) residual
+
+    The label is in bold. The number at a bar is its change Q - p, where that is 0.01 or more. The upright tick is the
+    residual, where there is one (gamma is not 1). Negative mass is hatched.
+
+    Misread:
+        Q is where the loss pulls p, not where p will be after a step: a bar of Q = 1 is no promise. The bars shown need
+        not sum to 1, since the rest of the vocabulary is left out. Q is drawn in the gauge that the title names: in
+        another gauge the same loss has other bars. The tick is no second target: it says how the part of Q that is not
+        label trust is shared out, so that a residual equal to p means that the loss favours no other token. A negative
+        bar is no probability; it says that the pull is away from a token by more than p has there.
+
     Args:
-        records: a row an entry of the vocabulary: token, p, q, is_label; method, category, gauge and gamma are the same
-            in all rows.
+        records: rows of `qt.target_table` of one loss.
+        key: whether to say below what bar, tick and hatching are.
         ax: where to draw; a new figure by default.
 
     Returns:
-        The axes; containers are p, Q where it is not negative, and Q where it is.
+        The axes; containers are p, Q where it is not negative, and Q where it is; texts are the changes.
+
+    Raises:
+        QTargetError: columns are missing, or the rows are of several losses or tokens.
     """
-    ax = ax if ax is not None else _new_axes()
+    check_columns(records, COLUMNS, "plot_target", "qt.target_table(reading, token)")
+    if records["method"].nunique() > 1 or records["token"].size != records.drop_duplicates("entry")["token"].size:
+        raise QTargetError(
+            f"plot_target draws one loss on one token, and the table has {', '.join(records['method'].unique())}. "
+            "Pass e.g. table[table.method == 'DFT']."
+        )
+    if ax is None:
+        with figure_style(8):
+            return plot_target(records, key=key, ax=new_axes(3.4, 2.2))
     first = records.iloc[0]
-    places = np.arange(len(records))
-    q = records["q"].to_numpy()
     colour = colour_of(first["category"])
-    ax.barh(places, records["p"], height=0.84, color=MODEL_COLOUR, label="p")
-    ax.barh(places, np.where(q >= 0, q, 0), height=0.44, color=colour, label="Q")
-    ax.barh(
-        places, np.where(q < 0, q, 0), height=0.44, facecolor="white", edgecolor=colour, hatch="//////", label="Q < 0"
-    )
-    ax.axvline(0, color="black", linewidth=0.6)
+    _bars(ax, records, colour)
+    _residual_ticks(ax, records)
+    ax.axvline(0, color="black", linewidth=0.6, zorder=4)
+    dress(ax)
     ax.spines["left"].set_visible(False)
-    ax.set_yticks(places, records["token"], family="DejaVu Sans Mono")
+    ax.set_yticks(np.arange(len(records)), records["token"], family="DejaVu Sans Mono")
     for text, is_label in zip(ax.get_yticklabels(), records["is_label"], strict=True):
         text.set_fontweight("bold" if is_label else "normal")
-    ax.invert_yaxis()
-    ax.set_xlim(min(-0.02, 1.25 * float(q.min())), max(1.02, 1.02 * float(q.max())))
+    ax.set_ylim(len(records) - 0.5, -0.5)
+    ax.set_xlim(*bar_limits(records, ax))
     ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     ax.tick_params(axis="y", length=0)
+    _changes(ax, records, colour)
     ax.set_title(f"{first['method']}\n$\\gamma$ = {_number(first['gamma'])}, {first['gauge']}", color=colour)
+    if key:
+        ax.legend(
+            handles=key_handles(records, colour),
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.14),
+            ncols=4,
+            frameon=False,
+            handlelength=1.2,
+            columnspacing=1.0,
+        )
     return ax
+
+
+def bar_limits(records: pd.DataFrame, ax: Axes) -> tuple[float, float]:
+    """How far the axis goes, so that bars, ticks and the numbers at them have room.
+
+    Args:
+        records: rows of `qt.target_table`, of one loss or of several that share their axis.
+        ax: the axes, as wide as they will be, about.
+
+    Returns:
+        Left and right end.
+    """
+    lowest, highest = float(np.nanmin(records[["q", "residual"]])), float(np.nanmax(records[["p", "q", "residual"]]))
+    low, high = min(-0.02, 1.25 * lowest), max(1.02, 1.02 * highest)
+    numbers = records[records["change"].abs() >= MARKED]
+    if len(numbers) == 0:
+        return low, high
+    figure: Any = ax.get_figure(root=True)
+    width = 72 * ax.bbox.width / figure.dpi  # points
+    share = min(0.45, 3.4 * mpl.rcParams["font.size"] / width)  # of a number such as +0.12
+    reach = float(_reach(numbers).max())
+    return low, max(high, (reach - share * low) / (1 - share))
+
+
+def key_handles(records: pd.DataFrame, colour: str = "#555555") -> list[Any]:
+    """What a key shows: p, Q, the residual and negative mass, as far as they occur.
+
+    Args:
+        records: rows of `qt.target_table`.
+        colour: of Q.
+
+    Returns:
+        Legend handles.
+    """
+    handles: list[Any] = [Patch(color=MODEL_COLOUR, label="p"), Patch(color=colour, label="Q")]
+    if records["residual"].notna().any():
+        handles.append(Line2D([], [], color=INK, marker="|", ls="none", ms=7, mew=1.3, label="residual"))
+    if (records["q"] < 0).any():
+        handles.append(Patch(facecolor="white", edgecolor=colour, hatch="//////", label="Q < 0"))
+    return handles
+
+
+def _bars(ax: Axes, records: pd.DataFrame, colour: str) -> None:
+    places, q = np.arange(len(records)), records["q"].to_numpy()
+    ax.barh(places, records["p"], height=_WHOLE, color=MODEL_COLOUR, label="p")
+    ax.barh(places, np.where(q >= 0, q, 0), height=_HALF, color=colour, label="Q")
+    ax.barh(
+        places,
+        np.where(q < 0, q, 0),
+        height=_HALF,
+        facecolor="white",
+        edgecolor=colour,
+        linewidth=np.where(q < 0, 0.8, 0),
+        hatch="//////",
+        label="Q < 0",
+    )
+
+
+def _residual_ticks(ax: Axes, records: pd.DataFrame) -> None:
+    """An upright tick as high as the bar of p; none where the residual is undefined."""
+    places = np.arange(len(records))
+    known = records["residual"].notna().to_numpy()
+    if known.any():
+        ticks = ax.vlines(
+            records["residual"][known],
+            places[known] - _WHOLE / 2,
+            places[known] + _WHOLE / 2,
+            color=INK,
+            linewidth=1.1,
+            label="residual",
+            zorder=3,
+        )
+        ticks.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
+
+
+def _changes(ax: Axes, records: pd.DataFrame, colour: str) -> None:
+    """Q - p right of everything in its row; gains in the loss's colour, what is lost in grey."""
+    gap = 0.25 * mpl.rcParams["font.size"]
+    for place, (change, reach) in enumerate(zip(records["change"], _reach(records), strict=True)):
+        if abs(change) >= MARKED:
+            ax.annotate(
+                f"{change:+.2f}".replace("-", "−"),
+                (reach, place),
+                xytext=(gap, 0),
+                textcoords="offset points",
+                va="center",
+                size=0.9 * mpl.rcParams["font.size"],
+                color=colour if change > 0 else "#666666",
+            )
+
+
+def _reach(records: pd.DataFrame) -> pd.Series:
+    """How far right each row is drawn."""
+    return records[["p", "q", "residual"]].max(axis=1).clip(lower=0)
 
 
 def _number(value: float) -> str:
     return "undefined" if np.isnan(value) else f"{value:.2g}"
-
-
-def _new_axes() -> Axes:
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(figsize=(3, 2))[1]

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.plots import CATEGORY_COLOURS, plot_target, plot_tokens, save_figure, solution_figure
 from qtarget_inspect.plots.style import colour_of, figure_style
 from qtarget_inspect.plots.token_strip import LABEL_COLUMNS, MARKERS
@@ -30,7 +31,7 @@ def records():
             p_label = [0.001, 0.2, 0.3, 0.4, 0.5, 0.999][position - 1]
             rows.append(
                 {"position": position, "token": text, "p_label": p_label, "method": method, "gamma": gamma}
-                | {"telling": telling, "category": METHODS[method]}
+                | {"gauge": "unit", "telling": telling, "category": METHODS[method]}
             )
     return pd.DataFrame(rows)
 
@@ -39,10 +40,11 @@ def records():
 def targets():
     rows = []
     for method, q in {"SFT": [1, 0, 0], "DFT": [0.5, 0.3, 0.2], "GEM": [1.1, -0.25, 0.15]}.items():
-        for entry in range(3):
+        for entry, p in enumerate([0.3, 0.5, 0.2]):
             rows.append(
                 {"position": 2, "method": method, "category": METHODS[method], "gauge": "unit", "gamma": 1.0}
-                | {"token": f"t{entry}", "is_label": entry == 0, "p": [0.3, 0.5, 0.2][entry], "q": q[entry]}
+                | {"entry": entry, "token": f"t{entry}", "is_label": entry == 0, "p": p, "q": q[entry]}
+                | {"residual": [0.25, 0.45, 0.3][entry] if method == "DFT" else np.nan, "change": q[entry] - p}
             )
     return pd.DataFrame(rows)
 
@@ -91,6 +93,13 @@ def test_telling_tokens_are_marked_by_shape(ax, records):
     assert bold == ["·has", "."]
 
 
+def test_the_normalized_gauge_is_marked_among_others(ax, records):
+    records.loc[records.method == "DFT", "gauge"] = "normalized"
+    assert {"SFT", "DFT*", "GEM"} <= set(texts_of(plot_tokens(records, ax=ax)))
+    alone = records[records.method == "DFT"]
+    assert "DFT" in texts_of(plot_tokens(alone, ax=Figure().add_subplot()))
+
+
 def test_lines_are_broken_where_they_are_full(ax, records):
     plot_tokens(records, columns=16, ax=ax)
     boxes = np.array([path.vertices for path in ax.collections[0].get_paths()])
@@ -130,6 +139,52 @@ def test_negative_mass_is_visible(ax, targets):
     low, high = ax.get_xlim()
     assert low < -0.25
     assert high > 1.1
+
+
+def test_changes_are_written_where_they_matter(ax, targets):
+    plot_target(targets[targets.method == "DFT"].assign(q=[0.5, 0.495, 0.1], change=[0.2, -0.005, -0.1]), ax=ax)
+    assert texts_of(ax) == ["+0.20", "−0.10"]
+    assert [text.get_color() for text in ax.texts] == [CATEGORY_COLOURS["label trust"], "#666666"]
+    assert [text.xy for text in ax.texts] == [(0.5, 0), (pytest.approx(0.3), 2)], "right of p, Q and residual"
+
+
+def test_the_residual_is_a_tick_where_there_is_one(ax, targets):
+    plot_target(targets[targets.method == "DFT"], ax=ax)
+    (ticks,) = [lines for lines in ax.collections if lines.get_label() == "residual"]
+    assert [segment[0][0] for segment in ticks.get_segments()] == [0.25, 0.45, 0.3]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["p", "Q", "residual"]
+
+
+def test_no_residual_no_tick(ax, targets):
+    plot_target(targets[targets.method == "GEM"], ax=ax)
+    assert not ax.collections
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["p", "Q", "Q < 0"]
+
+
+def test_the_key_may_be_left_out(ax, targets):
+    assert plot_target(targets[targets.method == "DFT"], key=False, ax=ax).get_legend() is None
+
+
+def test_numbers_have_room(ax, targets):
+    plot_target(targets[targets.method == "SFT"], ax=ax)
+    ax.figure.draw_without_rendering()
+    right = max(text.get_window_extent().x1 for text in ax.texts)
+    assert right <= ax.bbox.x1
+
+
+def test_bars_of_two_losses_at_once_are_refused(ax, targets):
+    with pytest.raises(QTargetError, match="one loss on one token, and the table has SFT, DFT, GEM"):
+        plot_target(targets, ax=ax)
+
+
+@pytest.mark.parametrize(
+    ("plot", "column", "source"),
+    [(plot_target, "residual", "qt.target_table"), (plot_tokens, "gauge", "qt.token_table")],
+)
+def test_missing_columns_are_named(records, targets, plot, column, source):
+    table = targets[targets.method == "DFT"] if plot is plot_target else records
+    with pytest.raises(QTargetError, match=rf"the table has no {column}\. {source}"):
+        plot(table.drop(columns=column))
 
 
 def test_an_undefined_gamma_is_said(ax, targets):
@@ -189,5 +244,25 @@ def test_without_axes_a_figure_is_made(records, targets):
     try:
         assert plot_tokens(records).figure is plt.gcf()
         assert plot_target(targets[targets.method == "SFT"]).figure is plt.gcf()
+    finally:
+        plt.close("all")
+
+
+def test_a_strip_of_its_own_has_its_key(records):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("Agg")
+    records.loc[(records.method == "DFT") & (records.position == 3), "gamma"] = 1.5
+    records.loc[records.method == "GEM", "gauge"] = "normalized"
+    try:
+        ax = plot_tokens(records, columns=60, size=7)
+        figure = ax.figure
+        _, bar = figure.axes
+        assert bar.get_ylabel().strip() == r"label trust $\gamma$ (unit gauge; * normalized)"
+        assert ax.collections[0].colorbar.extend == "max", "gamma above 1 has a colour of its own"
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["rescue", "signed"]
+        figure.draw_without_rendering()
+        width = figure.get_size_inches()[0] * figure.dpi
+        assert all(text.get_window_extent().x0 >= 0 and text.get_window_extent().x1 <= width for text in ax.texts)
     finally:
         plt.close("all")
