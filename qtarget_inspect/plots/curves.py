@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.style import INK, MODEL_LINE, ROLE_STYLES, check_columns, display_names, dress, line_styles
+from qtarget_inspect.plots.style import (
+    INK,
+    MODEL_LINE,
+    ROLE_STYLES,
+    check_columns,
+    display_names,
+    dress,
+    fitting_text,
+    line_styles,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,14 +32,15 @@ SAME = 1e-9
 """Curves whose values differ by no more than this are one line."""
 
 AXIS_NAMES = {
-    "p_y": "$p_y$, the model's probability of the label",
-    "teacher_p_y": "the teacher's probability of the label",
-    "reference_p_y": "the reference's probability of the label",
-    "old_p_y": "the old policy's probability of the label",
-    "entropy": "entropy of the model, $H(p)$ [nats]",
-    "others_entropy": "entropy of $p$ without the label [nats]",
-    "vocabulary": "vocabulary $V$",
+    "p_y": ("$p_y$, the model's probability of the label", "$p_y$ of the model", "$p_y$"),
+    "teacher_p_y": ("the teacher's probability of the label", "teacher's $p_y$"),
+    "reference_p_y": ("the reference's probability of the label", "reference's $p_y$"),
+    "old_p_y": ("the old policy's probability of the label", "old policy's $p_y$"),
+    "entropy": ("entropy of the model, $H(p)$ [nats]", "$H(p)$ [nats]"),
+    "others_entropy": ("entropy of $p$ without the label [nats]", "others' entropy"),
+    "vocabulary": ("vocabulary $V$", "$V$"),
 }
+"""What is swept, in words: the longest first, for axes of every size."""
 
 _DASH = 6.0
 """Length of a colour's share of a line, in line widths."""
@@ -178,7 +188,7 @@ def dress_sweep(ax: Axes, records: pd.DataFrame) -> None:
     """
     dress(ax)
     over, values = records["over"].iloc[0], records["value"]
-    ax.set_xlabel(AXIS_NAMES.get(over, over))
+    ax.set_xlabel(fitting_text(ax, AXIS_NAMES.get(over, (over,)), ax.bbox.width))
     if over.endswith("p_y"):
         ax.set_xlim(0, 1)
         ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])

@@ -10,7 +10,17 @@ import numpy as np
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.plots.curves import SAME, check_sweep, dress_sweep, one_loss
 from qtarget_inspect.plots.line_labels import label_lines
-from qtarget_inspect.plots.style import FRAME, MARKS, SHADES, colour_of, display_names, figure_style, new_axes, shaded
+from qtarget_inspect.plots.style import (
+    FRAME,
+    MARKS,
+    SHADES,
+    colour_of,
+    display_names,
+    figure_style,
+    fitting_text,
+    new_axes,
+    shaded,
+)
 from qtarget_inspect.vocabulary.numerals import short_name
 
 if TYPE_CHECKING:
@@ -70,7 +80,8 @@ def plot_pulls(sweep: pd.DataFrame, *, loss: str | None = None, ax: Axes | None 
     if not alone:
         named[TOTAL] = ax.plot(rows["value"], total, color="#8c8c8c", linewidth=0.8, zorder=1)
     others = [ax.axhline(0.0, color=FRAME, linewidth=0.6, zorder=0)]
-    ax.set_ylabel(f"pulls of {name}\n(weights in the unit gauge)")
+    wordings = f"pulls of {name}\n(weights in the unit gauge)", "pulls\n(unit gauge)"
+    ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
     dress_sweep(ax, rows)
     label_lines(ax, named, others=others)
     return ax

@@ -14,7 +14,7 @@ from qtarget_inspect.plots.curves import (
     say_absent,
 )
 from qtarget_inspect.plots.line_labels import label_lines
-from qtarget_inspect.plots.style import ROLE_STYLES, figure_style, new_axes
+from qtarget_inspect.plots.style import ROLE_STYLES, figure_style, fitting_text, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +64,17 @@ def plot_sensitivity(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     say_absent(ax, sweep, "q_label", "$Q$")
     rest = [line for role in ("other", "teacher_token") for lines in drawn[role].values() for line in lines]
     if len(curves) == 1:
-        ax.set_ylabel(f"$Q$ under {curves[0].name}\n({words}; grey: model $p$)")
+        wordings = f"$Q$ under {curves[0].name}\n({words}; grey: model $p$)", f"$Q$ ({words};\ngrey: model $p$)"
+        ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
         label_lines(ax, {ROLES[role]: lines[curves[0].name] for role, lines in drawn.items()}, others=model)
     else:
-        key = role_key({"label": "label", "other": "model's favourite"}), role_key({"teacher_token": "teacher's"})
-        ax.set_ylabel(f"$Q$ ({key[0]},\n{key[1]}, grey: model $p$; {words})")
+        first, second = (
+            role_key({"label": "label", "other": "model's favourite"}),
+            role_key({"teacher_token": "teacher's"}),
+        )
+        short = role_key({"label": "label", "other": "model's"})
+        wordings = f"$Q$ ({first},\n{second}, grey: $p$; {words})", f"$Q$ ({short},\n{second}; {words})"
+        ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
         names = {curve.name: curve.colour for curve in curves}
         label_lines(ax, drawn["label"], others=[*rest, *model], colours=names)
     return ax

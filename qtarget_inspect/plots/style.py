@@ -255,6 +255,26 @@ def dress(ax: Axes) -> None:
         )
 
 
+def fitting_text(ax: Axes, texts: Sequence[str], length: float) -> str:
+    """The first of several wordings that fits, else the last.
+
+    Args:
+        ax: axes of the figure they are for, for its resolution.
+        texts: wordings, the longest first.
+        length: pixels of the axis; a twentieth is left over, since a layout may still shrink it.
+
+    Returns:
+        One of them.
+    """
+    for text in texts[:-1]:
+        probe = ax.text(0, 0, text)
+        width = probe.get_window_extent().width
+        probe.remove()
+        if width <= 0.95 * length:
+            return text
+    return texts[-1]
+
+
 def save_figure(figure: Figure, stem: Path | str, formats: Sequence[str] = ("png", "svg", "pdf")) -> list[Path]:
     """Save a figure in several formats.
 

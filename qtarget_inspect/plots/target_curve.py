@@ -14,13 +14,14 @@ from qtarget_inspect.plots.curves import (
     say_absent,
 )
 from qtarget_inspect.plots.line_labels import label_lines
-from qtarget_inspect.plots.style import ROLE_STYLES, figure_style, new_axes
+from qtarget_inspect.plots.style import ROLE_STYLES, figure_style, fitting_text, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 ROLES = {"label": "label", "other": "favourite other"}
+SHORT = {"label": "label", "other": "other"}
 
 
 def plot_q(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -56,7 +57,8 @@ def plot_q(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     solid = {curve.name: curve.draw(ax, "q_label", ROLE_STYLES["label"]) for curve in curves}
     dashed = [line for curve in curves for line in curve.draw(ax, "q_other", ROLE_STYLES["other"])]
     model = draw_model(ax, sweep, {"label": "p_y", "other": "p_other"})
-    ax.set_ylabel(f"$Q$ ({role_key(ROLES)})\n{words}")
+    wordings = f"$Q$ ({role_key(ROLES)})\n{words}", f"$Q$ ({role_key(SHORT)})\n{words}"
+    ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
     dress_sweep(ax, sweep)
     say_absent(ax, sweep, "q_label", "$Q$")
     label_lines(

@@ -9,7 +9,16 @@ import numpy as np
 
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.plots.curves import AXIS_NAMES, SOURCE, one_loss
-from qtarget_inspect.plots.style import GAMMA_COLOURS, INK, check_columns, display_names, dress, figure_style, new_axes
+from qtarget_inspect.plots.style import (
+    GAMMA_COLOURS,
+    INK,
+    check_columns,
+    display_names,
+    dress,
+    figure_style,
+    fitting_text,
+    new_axes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,18 +75,16 @@ def plot_trust_map(
     blank = mpl.colors.ListedColormap(["white"])
     ax.pcolormesh(*edges, np.where(others.isna(), np.nan, 0.0), cmap=blank, rasterized=True)
     tints = mpl.colormaps[GAMMA_COLOURS].with_extremes(over="#d55e00", under="#cc79a7", bad=(0, 0, 0, 0))
-    if others.isna().iloc[-1, -1]:
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        ax.text(0.97, 0.95, "no such state", transform=ax.transAxes, ha="right", va="top", color=INK, bbox=box)
     mesh = ax.pcolormesh(*edges, gamma.to_numpy(), cmap=tints, vmin=0, vmax=1, rasterized=True)
     _contours(ax, x, y, gamma.to_numpy())
     first = rows.iloc[0]
-    ax.set_xlabel(AXIS_NAMES.get(first["over"], first["over"]))
-    ax.set_ylabel(AXIS_NAMES.get(first["over_y"], first["over_y"]))
+    ax.set_xlabel(fitting_text(ax, AXIS_NAMES.get(first["over"], (first["over"],)), ax.bbox.width))
+    ax.set_ylabel(fitting_text(ax, AXIS_NAMES.get(first["over_y"], (first["over_y"],)), ax.bbox.height))
     dress(ax)
     ax.set_xlim(edges[0][0], edges[0][-1])
     ax.set_ylim(edges[1][0], edges[1][-1])
     ax.set_title(display_names(sweep)[first["loss"]], loc="left")
+    _name_unreachable(ax, x, y, others.isna().to_numpy())
     if colour_bar:
         _colour_bar(ax, mesh, first["gauge"], gamma.to_numpy())
     return ax
@@ -110,12 +117,25 @@ def _contours(ax: Axes, x: np.ndarray, y: np.ndarray, gamma: np.ndarray) -> None
         lines = ax.contour(x, y, np.ma.masked_invalid(gamma), levels=levels, colors=colours, linewidths=0.6)
         for text in ax.clabel(lines, fmt="%.1f", fontsize=0.85 * mpl.rcParams["font.size"]):
             text.set_rotation(0)
+            text.set_visible(ax.bbox.containsx(text.get_window_extent().x0))
+
+
+def _name_unreachable(ax: Axes, x: np.ndarray, y: np.ndarray, unreachable: np.ndarray) -> None:
+    """Say what the hatches are, in the upper right corner, where it covers nothing else."""
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    text = ax.text(0.97, 0.95, "no such state", transform=ax.transAxes, ha="right", va="top", color=INK, bbox=box)
+    left, bottom = ax.transData.inverted().transform(text.get_window_extent().min)
+    margin = 0.1 * np.ptp(ax.get_xlim()), 0.1 * np.ptp(ax.get_ylim())  # a layout may still shrink the axes
+    covered = unreachable[np.ix_(y >= bottom - margin[1], x >= left - margin[0])]
+    if not covered.size or not covered.all():
+        text.remove()
 
 
 def _colour_bar(ax: Axes, mesh: QuadMesh, gauge: str, gamma: np.ndarray) -> None:
     over, under = (bool(np.any(one)) for one in (gamma > 1, gamma < 0))
     extend = {(True, True): "both", (True, False): "max", (False, True): "min"}.get((over, under), "neither")
     bar = ax.figure.colorbar(mesh, ax=ax, extend=extend, pad=0.02, aspect=25)
-    bar.set_label(f"label trust $\\gamma$ ({gauge} gauge)")
+    wordings = f"label trust $\\gamma$ ({gauge} gauge)", f"$\\gamma$ ({gauge} gauge)"
+    bar.set_label(fitting_text(ax, wordings, ax.bbox.height))
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(labelsize=mpl.rcParams["ytick.labelsize"], width=mpl.rcParams["ytick.major.width"])

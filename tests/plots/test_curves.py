@@ -134,6 +134,14 @@ def test_gradient_on_the_label_is_solid_on_the_other_dashed(ax):
     assert names(ax) == {"SFT", "DFT"}
 
 
+def test_small_axes_have_short_words():
+    with figure_style(7):
+        small = Figure(figsize=(1.6, 1.4)).add_subplot()
+        plot_gradient(swept("sft", "dft"), ax=small)
+    assert small.get_xlabel() == "$p_y$ of the model"
+    assert small.get_ylabel() == "gradient $g$\n(— label, - - other)"
+
+
 def test_losses_with_one_gamma_but_other_gradients_stay_apart(ax):
     plot_gradient(swept("sft", "gem"), ax=ax)
     assert len(curves(ax)) == 4

@@ -59,6 +59,12 @@ def test_states_that_cannot_be_are_hatched_and_named(ax, grid):
     assert "no such state" in [text.get_text() for text in ax.texts]
 
 
+def test_the_name_of_the_hatches_covers_no_state(grid):
+    small = Figure(figsize=(2, 1.5)).add_subplot()
+    plot_trust_map(grid, loss="eaft", colour_bar=False, ax=small)
+    assert "no such state" not in [text.get_text() for text in small.texts]
+
+
 def test_undefined_gamma_is_white_not_hatched(ax):
     table = qt.sweep("logit-norm", over=("p_y", "teacher_p_y"), values=([0.1, 0.5], [0.2, 0.8]))
     plot_trust_map(table, ax=ax)
