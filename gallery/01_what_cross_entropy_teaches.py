@@ -1,31 +1,32 @@
 # %% [markdown]
 # # What does cross-entropy teach?
 #
-# Whatever the model thinks of a label, cross-entropy trusts it fully: gamma = 1 at every p_y. DFT trusts a label as
-# far as the model believes it already, EAFT as far as the model is undecided, whichever way p_y lies.
+# The target Q = p - g that cross-entropy (SFT) sets for "The capital of Australia is Canberra", for a model that
+# believes in Sydney and for one that knows better. Q is the same bar both times, the label and nothing else: gamma =
+# 1. Numbers at the bars say what each token gains or loses on the way there.
 #
-# Misread: gamma is a pull per token, not a learning rate.
+# Misread: Q is where the loss pulls, not where one step ends; a step goes along Q - p, far on the left, hardly on the
+# right.
 #
 # Chapter: Targets
 
 # %%
 import matplotlib.pyplot as plt
+import torch
 
 import qtarget_inspect as qt
-from qtarget_inspect.plots import figure_style
-from qtarget_inspect.plots.style import colour_of
+from qtarget_inspect.plots import figure_style, plot_target
 
-batch = qt.probe_batch(512)
+words = ["Canberra", "Sydney", "Melbourne", "Perth"]
+models = {"a model that errs": [0.08, 0.62, 0.20, 0.10], "a model that knows": [0.90, 0.06, 0.03, 0.01]}
 
 # %%
 with figure_style(size=9):
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
-    for ax, name in zip(axes, ("sft", "dft", "eaft"), strict=True):
-        variant = qt.get(name)
-        reading = qt.decompose(qt.invert(variant, batch), gauge="natural")
-        ax.scatter(reading.target.p_label, reading.gamma, s=5, color=colour_of(variant.category), linewidths=0)
-        ax.set_title(f"{variant.title}: {variant.formula}")
-        ax.set_xlabel("p_y, the model's probability of the label")
-        ax.set_xlim(-0.02, 1.02)
-    axes[0].set_ylabel(f"label trust gamma ({reading.gauge} gauge)")
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    for ax, (name, p) in zip(axes, models.items(), strict=True):
+        batch = qt.TokenBatch(torch.tensor([p], dtype=torch.float64).log(), torch.tensor([0]))
+        reading = qt.decompose(qt.invert("sft", batch))
+        plot_target(qt.target_table(reading, texts=lambda ids: [words[i] for i in ids]), ax=ax)
+        ax.label_outer()
+        ax.set_title(f"SFT, {name}: gamma = {reading.gamma.item():g}")
 plt.show()

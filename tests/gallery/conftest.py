@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qtarget_inspect.gallery.rendering import drawn
@@ -50,3 +51,14 @@ def write_script(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def curves():
+    """The curves of axes, without lines that guide the eye: [points, (x, y)] each, in the order drawn."""
+
+    def of(ax):
+        data = [np.stack(line.get_data(), -1) for line in ax.lines]
+        return [points for points in data if len(points) > 20]
+
+    return of

@@ -1,0 +1,31 @@
+# %% [markdown]
+# # Three readings of one target
+#
+# Q of DFT on one token, read three times. As a pull (attractor) and with the model as residual (self), gamma is p_y
+# and the residual is p. Without any assumption (label-free) gamma is all of Q_y, which is 2 p_y - p_y^2, and the
+# residual has no label left. The bars of Q are the same: only the words for them differ.
+#
+# Misread: "gamma of DFT" is no number until a reading is named; 0.25 and 0.44 are both right.
+#
+# Chapter: Residuals
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+
+import qtarget_inspect as qt
+from qtarget_inspect.plots import figure_style, plot_target
+
+words = ["Canberra", "Sydney", "Melbourne", "Perth"]
+p = torch.tensor([[0.25, 0.50, 0.15, 0.10]], dtype=torch.float64)
+target = qt.invert("dft", qt.TokenBatch(p.log(), torch.tensor([0])))
+
+# %%
+with figure_style(size=9):
+    figure, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
+    for ax, reading in zip(axes, ("attractor", "self", "label-free"), strict=True):
+        found = qt.decompose(target, reading=reading)
+        plot_target(qt.target_table(found, texts=lambda ids: [words[i] for i in ids]), key=ax is axes[1], ax=ax)
+        ax.label_outer()
+        ax.set_title(f"{reading}: gamma = {found.gamma.item():.2f}")
+plt.show()

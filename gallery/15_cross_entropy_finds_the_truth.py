@@ -1,0 +1,27 @@
+# %% [markdown]
+# # Cross-entropy finds the distribution of the labels
+#
+# Three tokens, labels drawn from q\* = (0.5, 0.3, 0.2). Each point of the triangle is a model; arrows show where the
+# expected gradient moves it, lines where it ends. For one label (left) everything runs into the corner. For labels
+# drawn from q\* (right) every line ends at q\* itself: cross-entropy is proper.
+#
+# Misread: the flow is that of free logits at one context; a network moves all contexts at once.
+#
+# Chapter: Populations
+
+# %%
+import matplotlib.pyplot as plt
+import mpltern  # noqa: F401  # ternary axes
+
+import qtarget_inspect as qt
+from qtarget_inspect.plots import figure_style, plot_simplex
+
+fields = qt.simplex_field("sft", label=0), qt.simplex_field("sft", q_star=[0.5, 0.3, 0.2])
+
+# %%
+with figure_style(size=9):
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained", subplot_kw={"projection": "ternary"})
+    figure.get_layout_engine().set(h_pad=0.12)
+    for ax, field in zip(axes, fields, strict=True):
+        plot_simplex(field, ax=ax)
+plt.show()

@@ -1,0 +1,28 @@
+# %% [markdown]
+# # A weight without its stop-gradient
+#
+# DFT is -sg[p_y] log p_y. Leave out the stop-gradient, one `.detach()`, and the weight is trained as well: gamma
+# becomes p_y (1 + log p_y). Below p_y = 1/e = 0.37 that is negative, so the loss pushes the model away from labels it
+# doubts, and hardest at p_y = 0.14.
+#
+# Misread: both losses print the same numbers in a training log; values do not show the difference.
+#
+# Chapter: Traps
+
+# %%
+import matplotlib.pyplot as plt
+
+import qtarget_inspect as qt
+from qtarget_inspect.plots import figure_style, plot_gamma
+
+
+def undetached(logits, labels):
+    log_p = logits.log_softmax(-1).gather(-1, labels[:, None]).squeeze(-1)
+    return -log_p.exp() * log_p
+
+
+# %%
+with figure_style(size=9):
+    figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    plot_gamma(qt.sweep(["dft", undetached]), ax=ax)
+plt.show()

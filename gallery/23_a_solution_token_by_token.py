@@ -1,0 +1,28 @@
+# %% [markdown]
+# # A worked solution, token by token
+#
+# The labels of a real SFT example, tinted by their trust under five losses; p_y of the model stands above. EAFT trusts
+# where the model is undecided, DFT and Target-SFT where it believes. Marked: tokens on which the losses part ways.
+#
+# Misread: this is SmolLM2-135M-Instruct from a dequantised Q4_1 file, not the published weights, on one solution.
+#
+# Chapter: A real model
+
+# %%
+import matplotlib.pyplot as plt
+
+import qtarget_inspect as qt
+from qtarget_inspect import models
+from qtarget_inspect.plots import figure_style, plot_tokens
+
+solution = models.worked_solution()
+table = qt.token_table(["sft", "dft", "eaft", "asft", "target-sft"], solution.batch)
+
+# %%
+with figure_style(size=9):
+    figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+    plot_tokens(table, columns=69, size=8.5, ax=ax)
+    figure.colorbar(ax.collections[0], label="label trust gamma", location="bottom", shrink=0.4, aspect=40, pad=0.02)
+    marks = {line.get_label(): line for line in ax.lines}
+    figure.legend(marks.values(), marks.keys(), loc="outside upper right", ncols=5, frameon=False, handletextpad=0)
+plt.show()

@@ -1,0 +1,31 @@
+# %% [markdown]
+# # Rescue and filter tokens in a real solution
+#
+# Two tokens of the solution. The teacher trusts the first ("####") far more than the model does: Target-SFT rescues
+# it, while DFT, which sees only p_y = 0.37, holds back. Nobody believes in the second ("He"): cross-entropy puts all
+# mass there, DFT leaves it, and Target-SFT turns to what the teacher would write.
+#
+# Misread: SmolLM2-135M from a dequantised Q4_1 file; its teacher is the same model with one worked example in context.
+#
+# Chapter: A real model
+
+# %%
+import matplotlib.pyplot as plt
+
+import qtarget_inspect as qt
+from qtarget_inspect import models
+from qtarget_inspect.plots import figure_style, plot_target
+
+solution = models.worked_solution()
+readings = [qt.decompose(qt.invert(loss, solution.batch), gauge="natural") for loss in ("sft", "dft", "target-sft")]
+
+# %%
+with figure_style(size=9):
+    figure, axes = plt.subplots(2, 3, figsize=(8, 4.2), layout="constrained")
+    for row, token in zip(axes, (32, 0), strict=True):
+        table = qt.target_table(readings, token, texts=solution.lm.tokenizer, top_tokens=5)
+        for ax, (_, rows) in zip(row, table.groupby("loss", sort=False), strict=True):
+            plot_target(rows, key=ax is axes[1, 1], ax=ax)
+            ax.set_xlim(0, 1.3)
+            ax.label_outer()
+plt.show()
