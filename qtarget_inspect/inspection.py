@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,9 @@ from qtarget_inspect.variants import Variant, resolve
 from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.pulls import LABEL
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 P_LABEL_EDGES = (0.0, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0)
 """Bins of p_y in which gamma is shown."""
 
@@ -64,6 +67,7 @@ class Inspection:
         states: what it was inspected on, in words.
         dtype: the type that the loss computes in, float32 where it casts inside.
         warnings: what to know before trusting the numbers.
+        loss: the loss itself, as `invert` takes it.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Inspection:
     states: str
     dtype: torch.dtype
     warnings: tuple[str, ...]
+    loss: Any
 
     def __repr__(self) -> str:
         """The same text that `text` gives."""
@@ -196,6 +201,38 @@ class Inspection:
             }
         ])
 
+    def plot(self, *, token: int | None = None, layout: str = "slide") -> Figure:
+        """The inspection as a page of four panels.
+
+        gamma against p_y (`plot_gamma`), the gradient on the label and on the model's favourite other token
+        (`plot_gradient`), p, Q and residual on one token (`plot_target`), and the flow on three tokens whose labels are
+        drawn from [0.5, 0.3, 0.2] (`plot_simplex`). A panel that cannot be had says why in its place.
+
+        Misread:
+            The panels show different tokens: the curves and, unless `token` is given, the bars are of made-up states
+            (`qt.sweep`), whatever batch was inspected; the triangle has a vocabulary of three. Each panel's own plot
+            says how it is misread.
+
+        Args:
+            token: which of the inspected tokens to draw as bars; by default a made-up one with p_y = 0.3.
+            layout: "slide" (8 x 4.5 inches), "column" (3.4 wide) or "strip" (11 wide, the panels side by side).
+
+        Returns:
+            A figure that belongs to no window; a notebook shows it.
+
+        Raises:
+            QTargetError: `layout` is unknown, or there is no such token.
+
+        Examples:
+            >>> import qtarget_inspect as qt
+            >>> [round(float(side), 1) for side in qt.inspect("dft").plot().get_size_inches()]
+            [8.0, 4.5]
+        """
+        from qtarget_inspect.inspection_pictures import page_data
+        from qtarget_inspect.plots.inspection_page import inspection_page
+
+        return inspection_page(page_data(self, token), layout=layout)
+
 
 def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | float = "auto") -> Inspection:
     """Look at a loss: its row of the table, gamma over p_y, mass, flags, what a population learns, how it behaves.
@@ -234,11 +271,13 @@ def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | floa
     learned = _tried("learns", unsaid, lambda: learned_by(resolved))
     audit = _tried("audit", unsaid, lambda: audit_loss(resolved))
     pulls = _pulls(target, found)
-    reading = pulls if explains(pulls) else decompose(target, gauge="unit", reading="label-free")
+    reading = _shown(pulls)
     states = f"{len(tokens)} {words}, V = {tokens.vocabulary}"
     dtype = working_dtype(resolved, tokens)
     warnings = _warnings(resolved, target, pulls, tokens) + _of_the_law(found, target, pulls)
-    return Inspection(target.loss, target, reading, pulls, found, learned, audit, unsaid, states, dtype, warnings)
+    return Inspection(
+        target.loss, target, reading, pulls, found, learned, audit, unsaid, states, dtype, warnings, resolved
+    )
 
 
 def _tried(part: str, unsaid: dict[str, str], make: Callable[[], Part]) -> Part | None:
@@ -259,6 +298,24 @@ def _identified(loss: Any, tokens: TokenBatch, own: bool, reduction: str | float
         if not own:
             raise
         return identify(loss, tokens, reduction=reduction)
+
+
+def read_like(seen: Inspection, target: InducedTarget) -> Decomposition:
+    """Another target of the same loss, read as the inspection reads.
+
+    Args:
+        seen: an inspection.
+        target: the loss's target on other tokens.
+
+    Returns:
+        Its decomposition.
+    """
+    return _shown(_pulls(target, seen.identification))
+
+
+def _shown(pulls: Decomposition) -> Decomposition:
+    """The attractor reading where it explains the gradient, else the label-free one in the unit gauge."""
+    return pulls if explains(pulls) else decompose(pulls.target, gauge="unit", reading="label-free")
 
 
 def _pulls(target: InducedTarget, found: Identification | None) -> Decomposition:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.patches import FancyArrowPatch
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.style import INK, check_columns, colour_of, dress, figure_style, new_axes
+from qtarget_inspect.plots.style import INK, check_columns, colour_of, dress, figure_style, legible, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def plot_quadrants(records: pd.DataFrame, *, method: str | None = None, named: i
     ax.set_ylim(-0.03, 1.03)
     ax.set_xlabel(f"the model's $p_y$ $\\rightarrow$ $Q_y$ ({first['gauge']} gauge)")
     ax.set_ylabel("the teacher's $p_y$")
-    ax.set_title(first["method"], color=colour)
+    ax.set_title(first["method"], color=legible(colour))
     _name(ax, rows.sort_values("change", key=lambda change: -change.abs()), named)
     return ax
 

@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.style import INK, colour_of, figure_style, shaded
+from qtarget_inspect.plots.style import INK, colour_of, figure_style, legible, shaded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def plot_simplex(
     handles = [*_points(ax, field, order, colour), *_rest_handles(field, colour), *_marks(ax, field, order)]
     # under one label the verdict tells nothing: nearly every loss is "proper" there
     title = field.title if field.label is not None else f"{field.title}: {field.verdict}"
-    ax.set_title(title, color=colour, pad=_CORNER_GAP + 1.9 * mpl.rcParams["font.size"])
+    ax.set_title(title, color=legible(colour), pad=_CORNER_GAP + 1.9 * mpl.rcParams["font.size"])
     if key and handles:
         _key(ax, handles, lines=1 + max(name.count("\n") for name in _names(field, tokens)))
     return ax
@@ -227,11 +227,16 @@ def _points(ax: Any, field: SimplexField, order: Sequence[int], colour: str) -> 
                 label="stable" if stable else "unstable",
                 zorder=6,
             )
-        if those:
+        for name, marker in _named(those, "stable" if stable else "unstable").items():
             face = colour if stable else "white"
-            name = "stable" if stable else "unstable"
-            handles.insert(0, _handle("o", name, markerfacecolor=face, markeredgecolor=colour))
+            handles.insert(0, _handle(marker, name, markerfacecolor=face, markeredgecolor=colour))
     return handles
+
+
+def _named(points: Sequence[FixedPoint], stability: str) -> dict[str, str]:
+    """What the marks of some points say -> the mark."""
+    kinds = {point.kind == "continuum" for point in points}
+    return {f"{stability}, one of many" if many else stability: "D" if many else "o" for many in sorted(kinds)}
 
 
 def _lies_on(point: FixedPoint, edge: RestingEdge) -> bool:

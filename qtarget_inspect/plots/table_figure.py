@@ -13,7 +13,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.style import INK, check_columns, colour_of, figure_style
+from qtarget_inspect.plots.style import INK, check_columns, colour_of, figure_style, legible
 from qtarget_inspect.tables.writers import display_table
 from qtarget_inspect.variants import variants
 
@@ -169,7 +169,7 @@ def _colours(frame: pd.DataFrame) -> list[str]:
         categories = [known[name].category if name in known else "" for name in names]
     else:
         categories = [""] * len(frame)
-    return [colour_of(category) if category else INK for category in categories]
+    return [legible(colour_of(category)) if category else INK for category in categories]
 
 
 def _new_axes(layout: _Layout) -> Axes:

@@ -12,7 +12,16 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.style import INK, MODEL_COLOUR, check_columns, colour_of, dress, figure_style, new_axes
+from qtarget_inspect.plots.style import (
+    INK,
+    MODEL_COLOUR,
+    check_columns,
+    colour_of,
+    dress,
+    figure_style,
+    legible,
+    new_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +34,12 @@ MARKED = 0.01
 _WHOLE, _HALF = 0.84, 0.44
 """Heights of the bars of p and Q."""
 
+_FAR = 0.25
+"""How far beyond [0, 1] and all bars a residual may lie to be drawn where it is."""
+
+_FEW_TICKS = 3.0
+"""Span of the axis up to which ticks at 0, a half and 1 are enough."""
+
 
 def plot_target(records: pd.DataFrame, *, key: bool = True, ax: Axes | None = None) -> Axes:
     """Bars of Q under one loss, over wider grey bars of p; the first entry stands on top.
@@ -32,7 +47,8 @@ def plot_target(records: pd.DataFrame, *, key: bool = True, ax: Axes | None = No
         Q = gamma onehot(y) + (1 - gamma) residual
 
     The label is in bold. The number at a bar is its change Q - p, where that is 0.01 or more. The upright tick is the
-    residual, where there is one (gamma is not 1). Negative mass is hatched.
+    residual, where there is one (gamma is not 1); where it lies far off the bars, since 1 - gamma is small, a triangle
+    at the side says so. Negative mass is hatched.
 
     Misread:
         Q is where the loss pulls p, not where p will be after a step: a bar of Q = 1 is no promise. The bars shown need
@@ -72,11 +88,13 @@ def plot_target(records: pd.DataFrame, *, key: bool = True, ax: Axes | None = No
     for text, is_label in zip(ax.get_yticklabels(), records["is_label"], strict=True):
         text.set_fontweight("bold" if is_label else "normal")
     ax.set_ylim(len(records) - 0.5, -0.5)
-    ax.set_xlim(*bar_limits(records, ax))
-    ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    low, high = bar_limits(records, ax)
+    ax.set_xlim(low, high)
+    if high - low < _FEW_TICKS:
+        ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     ax.tick_params(axis="y", length=0)
     _changes(ax, records, colour)
-    ax.set_title(f"{first['method']}\n$\\gamma$ = {_number(first['gamma'])}, {first['gauge']}", color=colour)
+    ax.set_title(f"{first['method']}\n$\\gamma$ = {_number(first['gamma'])}, {first['gauge']}", color=legible(colour))
     if key:
         ax.legend(
             handles=key_handles(records, colour),
@@ -100,8 +118,8 @@ def bar_limits(records: pd.DataFrame, ax: Axes) -> tuple[float, float]:
     Returns:
         Left and right end.
     """
-    lowest, highest = float(np.nanmin(records[["q", "residual"]])), float(np.nanmax(records[["p", "q", "residual"]]))
-    low, high = min(-0.02, 1.25 * lowest), max(1.02, 1.02 * highest)
+    drawn = np.stack([records["p"], records["q"], _near(records)])
+    low, high = min(-0.02, 1.25 * float(np.nanmin(drawn))), max(1.02, 1.02 * float(np.nanmax(drawn)))
     numbers = records[records["change"].abs() >= MARKED]
     if len(numbers) == 0:
         return low, high
@@ -123,8 +141,11 @@ def key_handles(records: pd.DataFrame, colour: str = "#555555") -> list[Any]:
         Legend handles.
     """
     handles: list[Any] = [Patch(color=MODEL_COLOUR, label="p"), Patch(color=colour, label="Q")]
-    if records["residual"].notna().any():
+    near = _near(records).notna()
+    if near.any():
         handles.append(Line2D([], [], color=INK, marker="|", ls="none", ms=7, mew=1.3, label="residual"))
+    if (records["residual"].notna() & ~near).any():
+        handles.append(Line2D([], [], color=INK, marker=">", ls="none", ms=3, label="residual far off"))
     if (records["q"] < 0).any():
         handles.append(Patch(facecolor="white", edgecolor=colour, hatch="//////", label="Q < 0"))
     return handles
@@ -147,12 +168,12 @@ def _bars(ax: Axes, records: pd.DataFrame, colour: str) -> None:
 
 
 def _residual_ticks(ax: Axes, records: pd.DataFrame) -> None:
-    """An upright tick as high as the bar of p; none where the residual is undefined."""
-    places = np.arange(len(records))
-    known = records["residual"].notna().to_numpy()
+    """An upright tick as high as the bar of p, a triangle at the side for what is far off; none where undefined."""
+    places, residual, near = np.arange(len(records)), records["residual"].to_numpy(), _near(records).to_numpy()
+    known = ~np.isnan(near)
     if known.any():
         ticks = ax.vlines(
-            records["residual"][known],
+            near[known],
             places[known] - _WHOLE / 2,
             places[known] + _WHOLE / 2,
             color=INK,
@@ -161,6 +182,27 @@ def _residual_ticks(ax: Axes, records: pd.DataFrame) -> None:
             zorder=3,
         )
         ticks.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
+    for side, marker, off in ((0, "<", residual < 0), (1, ">", residual > 1)):
+        far = off & ~known
+        if far.any():
+            where = ax.get_yaxis_transform()
+            ax.plot(
+                np.full(int(far.sum()), side),
+                places[far],
+                marker,
+                color=INK,
+                markersize=3,
+                transform=where,
+                clip_on=False,
+                label="residual far off",
+            )
+
+
+def _near(records: pd.DataFrame) -> pd.Series:
+    """The residual, NaN where it lies far off the bars."""
+    low = min(0.0, float(np.nanmin(records[["p", "q"]]))) - _FAR
+    high = max(1.0, float(np.nanmax(records[["p", "q"]]))) + _FAR
+    return records["residual"].where(records["residual"].between(low, high))
 
 
 def _changes(ax: Axes, records: pd.DataFrame, colour: str) -> None:
@@ -175,13 +217,13 @@ def _changes(ax: Axes, records: pd.DataFrame, colour: str) -> None:
                 textcoords="offset points",
                 va="center",
                 size=0.9 * mpl.rcParams["font.size"],
-                color=colour if change > 0 else "#666666",
+                color=legible(colour) if change > 0 else "#666666",
             )
 
 
 def _reach(records: pd.DataFrame) -> pd.Series:
     """How far right each row is drawn."""
-    return records[["p", "q", "residual"]].max(axis=1).clip(lower=0)
+    return records[["p", "q"]].assign(residual=_near(records)).max(axis=1).clip(lower=0)
 
 
 def _number(value: float) -> str:

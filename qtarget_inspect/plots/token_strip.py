@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 
-from qtarget_inspect.plots.style import GAMMA_COLOURS, check_columns, colour_of, figure_style
+from qtarget_inspect.plots.style import GAMMA_COLOURS, check_columns, colour_of, figure_style, legible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def plot_tokens(records: pd.DataFrame, *, columns: int = 100, size: float = 7.0,
         if np.isnan(value):
             ax.text(left + 0.8, top + 0.5, "×", size=size, ha="center", va="center")
     _write_tokens(ax, tokens, places, height, size)
-    colours = [colour_of(category) for category in methods.get("category", [""] * len(names))]
+    colours = [legible(colour_of(category)) for category in methods.get("category", [""] * len(names))]
     for line in range(places[-1][0] + 1):
         _write_names(ax, line * height, shown, colours, size)
     ax.set_xlim(-LABEL_COLUMNS, columns)

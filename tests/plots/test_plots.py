@@ -161,6 +161,25 @@ def test_no_residual_no_tick(ax, targets):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["p", "Q", "Q < 0"]
 
 
+def test_a_residual_far_off_is_a_triangle_at_its_side(ax, targets):
+    wild = targets[targets.method == "DFT"].assign(residual=[-4.0, 0.5, 7.0])
+    plot_target(wild, ax=ax)
+    (ticks,) = [lines for lines in ax.collections if lines.get_label() == "residual"]
+    assert [segment[0][0] for segment in ticks.get_segments()] == [0.5]
+    sides = {line.get_marker(): line.get_data() for line in ax.lines if line.get_label() == "residual far off"}
+    assert {marker: (x.tolist(), y.tolist()) for marker, (x, y) in sides.items()} == {"<": ([0], [0]), ">": ([1], [2])}
+    low, high = ax.get_xlim()
+    assert low > -0.5
+    assert high < 2
+    assert "residual far off" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_target_that_is_undefined_leaves_p(ax, targets):
+    plot_target(targets[targets.method == "DFT"].assign(q=np.nan, residual=np.nan, change=np.nan), ax=ax)
+    assert [bar.get_width() for bar in ax.containers[0]] == [0.3, 0.5, 0.2]
+    assert texts_of(ax) == []
+
+
 def test_the_key_may_be_left_out(ax, targets):
     assert plot_target(targets[targets.method == "DFT"], key=False, ax=ax).get_legend() is None
 
