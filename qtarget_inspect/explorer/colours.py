@@ -10,6 +10,9 @@ LIGHT, DARK = "#ffffff", "#14181f"
 LINE, TEXT = 3.0, 4.5
 """Contrast that WCAG 2.2 asks of lines (1.4.11) and of text (1.4.3)."""
 
+IN_THE_DARK = 5.5
+"""Contrast of both on the dark ground, where the colours as they are would be dull."""
+
 _STEP = 0.01
 
 
@@ -25,7 +28,7 @@ def contrast(one: str, other: str) -> float:
 
     Examples:
         >>> round(contrast("#ffffff", "#000000"), 2), round(contrast("#e69f00", "#ffffff"), 2)
-        (21.0, 2.19)
+        (21.0, 2.25)
     """
     brighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (brighter + 0.05) / (darker + 0.05)
@@ -67,10 +70,10 @@ def palette() -> dict[str, dict[str, dict[str, str]]]:
     colours = {**CATEGORY_COLOURS, "": OTHER_COLOUR}
     return {
         theme: {
-            category: {"line": readable(colour, ground, LINE), "text": readable(colour, ground, TEXT)}
+            category: {"line": readable(colour, ground, line), "text": readable(colour, ground, text)}
             for category, colour in colours.items()
         }
-        for theme, ground in (("light", LIGHT), ("dark", DARK))
+        for theme, ground, line, text in (("light", LIGHT, LINE, TEXT), ("dark", DARK, IN_THE_DARK, IN_THE_DARK))
     }
 
 

@@ -21,6 +21,7 @@ from qtarget_inspect.explorer.positions import (
     DEFAULTS,
     POSITIONS,
     VOCABULARY,
+    every_position,
     tokens_at,
     triangle_points,
     triangle_tokens,
@@ -68,7 +69,7 @@ def precomputed(spec: Any) -> dict[str, Any]:
     needs = _needs(loss)
     moved = axes_of(needs) + ([] if _shift_invariant(loss, needs) else ["log_z"])
     held, axes = _within(moved)
-    batch = _only(tokens_at(_positions({**axes, "shape": POSITIONS["shape"], "p": POSITIONS["p"]}, held)), needs)
+    batch = _only(tokens_at(every_position({**axes, "shape": POSITIONS["shape"], "p": POSITIONS["p"]}, held)), needs)
     q = _targets(loss, batch, name)
     words, trust, total = _read(loss, batch, q)
     return {
@@ -106,17 +107,6 @@ def _only(batch: TokenBatch, needs: Sequence[str]) -> TokenBatch:
     return TokenBatch(batch.logits, batch.labels, **context)
 
 
-def _positions(axes: Mapping[str, Sequence[float]], held: Mapping[str, float]) -> dict[str, Tensor]:
-    """Every axis -> [n] values of the whole grid, the first axis slowest; what is not in it stands at its default."""
-    values = [torch.tensor(axis, dtype=torch.float64) for axis in axes.values()]
-    grid = torch.meshgrid(*values, indexing="ij")
-    at = {name: axis.flatten() for name, axis in zip(axes, grid, strict=True)}
-    size = grid[0].numel()
-    for name, value in {**DEFAULTS, **held}.items():
-        at.setdefault(name, torch.full((size,), float(value), dtype=torch.float64))
-    return at
-
-
 def _within(moved: Sequence[str]) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
     """Which sliders are held so that the grid stays small, and the axes that are left."""
     kept = [axis for axis in AXES if axis in moved]
@@ -148,7 +138,7 @@ def _shift_invariant(loss: Any, needs: Sequence[str]) -> bool:
     """Whether Q stays as it is when all logits move together."""
     few = {"p": POSITIONS["p"][::8], "shape": (0.8, 2.0)}
     low, high = (
-        invert(loss, _only(tokens_at(_positions(few, {"log_z": log_z})), needs), dtype=torch.float64).q
+        invert(loss, _only(tokens_at(every_position(few, {"log_z": log_z})), needs), dtype=torch.float64).q
         for log_z in (0.0, 10.0)
     )
     return bool((low - high).abs().max() < EXPLAINED)
@@ -198,7 +188,7 @@ def _on_triangle(
     """[axes... * M, 3] g on tokens of three."""
     p = triangle_points()
     kept = {axis: ((0.0, 1.0) if axis == "favourite" else values) for axis, values in axes.items()}
-    at = _positions({**kept, "point": range(len(p))}, held)
+    at = every_position({**kept, "point": range(len(p))}, held)
     batch = _only(triangle_tokens(p[at["point"].long()], at), needs)
     return batch.logits.softmax(-1) - _targets(loss, batch, name)
 

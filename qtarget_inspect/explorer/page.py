@@ -36,6 +36,7 @@ SCRIPTS = (
     "style",
     "chart",
     "triangles",
+    "curves",
     "figures",
     "table",
     "python",
@@ -45,8 +46,11 @@ SCRIPTS = (
 )
 """Files in assets/, in the order in which they are joined: modules cannot be imported from a file that lies on disk."""
 
+STYLES = ("base", "controls", "figures")
+"""The same for style sheets."""
+
 FIRST = ("sft", "dft")
-"""Losses that are chosen at first."""
+"""Losses that are chosen at first, as far as there is room beside those that were asked for."""
 
 MOST_CHOSEN = 4
 
@@ -74,6 +78,8 @@ def explorer_page(losses: Sequence[Any] = ()) -> str:
     records = [precomputed(loss) for loss in own]
     _check_names(records)
     chosen += [{"name": record["name"], "parameters": {}} for record in records]
+    named = {one["name"] for one in chosen}
+    before = [{"name": name, "parameters": {}} for name in FIRST if name not in named][: MOST_CHOSEN - len(chosen)]
     data = {
         "sentence": SENTENCE,
         "tokens": TOKENS,
@@ -82,16 +88,14 @@ def explorer_page(losses: Sequence[Any] = ()) -> str:
         "triangleSteps": TRIANGLE_STEPS,
         "losses": losses_of_the_page(),
         "own": records,
-        "first": [*[{"name": name, "parameters": {}} for name in FIRST[: MOST_CHOSEN - len(chosen)]], *chosen][
-            -MOST_CHOSEN:
-        ],
+        "first": [*before, *chosen],
         "mostChosen": MOST_CHOSEN,
         "notOffered": {**NO_PULLS, **NOT_ONE_TOKEN},
         "palette": palette(),
         "scenes": [dict(zip(("title", "fragment", "sentence"), scene, strict=True)) for scene in SCENES],
     }
     parts = {
-        "style": _asset("page.css"),
+        "style": "\n".join(_asset(f"{name}.css") for name in STYLES),
         "data": json.dumps(data, ensure_ascii=False, allow_nan=False).replace("</", "<\\/"),
         "script": "\n".join(_asset(f"{name}.js") for name in SCRIPTS),
     }

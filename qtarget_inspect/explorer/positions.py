@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,25 @@ TRIANGLE_FAVOURITE = 0.8
 """On the triangle the teacher's favourite takes this share of what the label leaves it."""
 
 
+def every_position(axes: Mapping[str, Sequence[float]], held: Mapping[str, float]) -> dict[str, Tensor]:
+    """All positions of some sliders together, as `tokens_at` takes them.
+
+    Args:
+        axes: slider -> its positions, the slowest first.
+        held: slider -> where it stands; all others stand at their defaults.
+
+    Returns:
+        Every slider of `POSITIONS` (and what else `axes` names) -> [n] float64, n the product of the axes' lengths.
+    """
+    values = [torch.tensor(axis, dtype=torch.float64) for axis in axes.values()]
+    grid = torch.meshgrid(*values, indexing="ij")
+    at = {name: axis.flatten() for name, axis in zip(axes, grid, strict=True)}
+    size = grid[0].numel()
+    for name, value in {**DEFAULTS, **held}.items():
+        at.setdefault(name, torch.full((size,), float(value), dtype=torch.float64))
+    return at
+
+
 def tokens_at(at: Mapping[str, Tensor]) -> TokenBatch:
     """The page's token at many positions of the sliders.
 
@@ -71,10 +90,9 @@ def tokens_at(at: Mapping[str, Tensor]) -> TokenBatch:
         n tokens, each its own sequence.
 
     Examples:
-        >>> one = {name: torch.tensor([float(value)], dtype=torch.float64) for name, value in DEFAULTS.items()}
-        >>> batch = tokens_at(one)
-        >>> batch.logits.softmax(-1)[0, :3], batch.teacher_logits.argmax(-1)
-        (tensor([0.3208, 0.2747, 0.1649], dtype=torch.float64), tensor([0]))
+        >>> batch = tokens_at(every_position({"teacher": (0.05, 0.9)}, {"favourite": 4}))
+        >>> batch.logits.softmax(-1)[0, :3], [TOKENS[k] for k in batch.teacher_logits.argmax(-1)]
+        (tensor([0.3208, 0.3330, 0.1701], dtype=torch.float64), ['jug', 'mug'])
     """
     size, rest = len(at["p"]), VOCABULARY - 1
     rate = geometric_rate(at["shape"], rest)

@@ -55,7 +55,7 @@ NOTICE = (
 def pytest_collection_modifyitems(items):
     """One browser for all: tests that use it go to one worker."""
     for item in items:
-        if {"page", "browser"} & set(getattr(item, "fixturenames", ())):
+        if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("chromium"))
 
 
@@ -176,9 +176,20 @@ class Page:
 
 
 @pytest.fixture
-def page(browser, page_file):
-    """The page; nothing on its console may be left unsaid."""
-    page = Page(browser, page_file)
-    page.errors()
-    yield page
-    assert page.errors() == []
+def page_of(browser):
+    """A page from a file; nothing on its console may be left unsaid."""
+    opened = []
+
+    def page_of(path):
+        opened.append(Page(browser, path))
+        opened[-1].errors()
+        return opened[-1]
+
+    yield page_of
+    assert [message for page in opened for message in page.errors()] == []
+
+
+@pytest.fixture
+def page(page_of, page_file):
+    """The page with two losses of a user's."""
+    return page_of(page_file)

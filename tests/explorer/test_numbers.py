@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import qtarget_inspect as qt
-from qtarget_inspect.explorer import grid, positions
+from qtarget_inspect.explorer import positions
 
 SIZES, TOKENS = (3, 10, 40), 24
 
@@ -138,7 +138,7 @@ def test_the_measures_of_a_target_are_those_of_measure(page):
 
 def test_the_pages_token_is_pythons(page):
     axes = {"p": positions.POSITIONS["p"][::14], "shape": (0.2, 2.15), "favourite": (0, 2, 4), "teacher": (0.2, 0.9)}
-    at = grid._positions(axes, {"reference": 0.5, "old": 0.2, "log_z": 5.0})
+    at = positions.every_position(axes, {"reference": 0.5, "old": 0.2, "log_z": 5.0})
     asked = [dict(zip(at, map(float, row), strict=True)) for row in zip(*at.values(), strict=True)]
     page.open()
     script = "return JSON.stringify(JSON.parse(arguments[0]).map((at) => tokenAt(at, SIZE)))"

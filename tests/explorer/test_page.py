@@ -10,7 +10,7 @@ import torch
 import qtarget_inspect as qt
 from qtarget_inspect.analysis.sweeps.states import sweep_states
 from qtarget_inspect.explorer import catalogue, colours, formulas, grid, positions, scenes
-from qtarget_inspect.explorer.page import SCRIPTS, explorer_page, write_explorer
+from qtarget_inspect.explorer.page import SCRIPTS, STYLES, explorer_page, write_explorer
 
 ASSETS = Path(catalogue.__file__).parent / "assets"
 
@@ -43,6 +43,7 @@ def test_the_page_needs_nothing_else(page_text):
 
 def test_scripts_are_all_in_it_and_short():
     assert {f"{name}.js" for name in SCRIPTS} == {path.name for path in ASSETS.glob("*.js")}
+    assert {f"{name}.css" for name in STYLES} == {path.name for path in ASSETS.glob("*.css")}
     assert all(len(path.read_text().splitlines()) < 400 for path in ASSETS.iterdir())
 
 
@@ -70,7 +71,7 @@ def test_a_parameter_that_is_no_number_has_no_slider():
 
 def test_the_token_is_one_of_those_that_are_swept():
     axes = {"p": (0.1, 0.5, 0.9), "shape": (0.8, 2.0), "teacher": (0.2, 0.95)}
-    at = grid._positions(axes, {"favourite": 3, "reference": -1.0, "old": -0.2, "log_z": 0.0})
+    at = positions.every_position(axes, {"favourite": 3, "reference": -1.0, "old": -0.2, "log_z": 0.0})
     ours = positions.tokens_at(at)
     theirs = sweep_states(
         at["p"].numpy(), others_entropy=at["shape"].numpy(), teacher_p_y=at["teacher"].numpy(), vocabulary=10
@@ -82,7 +83,7 @@ def test_the_token_is_one_of_those_that_are_swept():
 
 def test_no_two_positions_tie():
     """Where entries tie, top-k choices and thresholds hang on rounding, and Python and the page may differ."""
-    at = grid._positions({name: positions.POSITIONS[name] for name in ("p", "shape")}, {})
+    at = positions.every_position({name: positions.POSITIONS[name] for name in ("p", "shape")}, {})
     p = positions.tokens_at(at).logits.softmax(-1).sort(-1).values
     assert float((p[:, 1:] / p[:, :-1]).min()) > 1 + 1e-9
     thresholds = set(catalogue.steps("threshold", 0.1, qt.get("profit").ranges["threshold"]))
@@ -108,8 +109,8 @@ def test_colours_are_told_from_their_ground():
         for both in colours.palette()[theme].values():
             assert colours.contrast(both["line"], ground) >= 3
             assert colours.contrast(both["text"], ground) >= 4.5
-    assert f"--panel: {colours.LIGHT}" in (ASSETS / "page.css").read_text()
-    assert f"--panel: {colours.DARK}" in (ASSETS / "page.css").read_text()
+    assert f"--panel: {colours.LIGHT}" in (ASSETS / "base.css").read_text()
+    assert f"--panel: {colours.DARK}" in (ASSETS / "base.css").read_text()
 
 
 @pytest.mark.parametrize(

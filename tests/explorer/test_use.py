@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from qtarget_inspect.explorer.page import write_explorer
+
 PICK = "losses=sft,dft"
 
 
@@ -58,6 +60,13 @@ def test_all_four_figures_are_drawn(page):
     assert page.run("return document.querySelectorAll('#gradient path[data-kind=label]').length") == 4
     assert page.run("return document.querySelectorAll('#gradient path[stroke-dasharray][data-kind=other]').length") == 4
     assert page.run("return document.querySelectorAll('#triangle [data-kind=model]').length") == 4
+
+
+def test_a_curve_that_another_covers_is_seen_on_both_sides(page):
+    page.open("losses=dft,target-sft,sft")
+    dft, target_sft, sft = map(float, page.drawn("#gamma [data-kind=gamma]", "stroke-width"))
+    assert dft > 1.5 * target_sft == 1.5 * sft, "the first two have gamma = p_y"
+    assert len(set(page.drawn("#gradient [data-kind=label]", "stroke-width"))) == 1
 
 
 def test_bars_show_p_q_and_residual(page):
@@ -191,6 +200,19 @@ def test_what_is_undefined_is_a_dash(page):
     assert reverse["Q on the label"] == "–"
     assert sft["γ now"] == "1.000"
     assert values(page, "q", 0) == []
+
+
+def test_where_a_users_loss_was_not_worked_out_there_are_dashes_and_a_note(page_of, losses_file, tmp_path):
+    page = page_of(write_explorer(tmp_path / "anchored.html", [f"{losses_file}:anchored"]))
+    page.open("losses=my_losses.py:anchored&advantage=1&reference=0.5&old=0.2")
+    (worked,) = page.numbers()
+    assert worked["gamma"] == pytest.approx(1 / 3)
+    assert worked["note"] == ""
+    page.slide("slider-advantage", 0)
+    (unknown,) = page.numbers()
+    assert unknown["gamma"] is None
+    assert unknown["note"] == "worked out at advantage 1 only"
+    assert "worked out at advantage 1 only" in page.run("return document.getElementById('table').textContent")
 
 
 def test_the_keyboard_alone_picks_a_loss_and_moves_a_slider(page):

@@ -32,7 +32,7 @@ function render() {
   shownView = view;
   later("sentence", 700, () => (document.getElementById("sentence").textContent = sentences(view)));
   later("address", 250, writeAddress);
-  document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn ?? 0) + 1);
+  document.documentElement.dataset.firstFigure ??= String(performance.now());
 }
 
 /** Once in a while, however often the state changes. */
@@ -53,6 +53,7 @@ function changed() {
 
 /** The chosen losses have changed. */
 function rebuild() {
+  document.getElementById("figures").dataset.losses = app.chosen.length;
   fillChosen(app, changed, rebuild);
   update.picker();
   update.sliders();
@@ -92,8 +93,12 @@ addFigureTools();
 document.getElementById("other-token").textContent = `“${DATA.tokens[1]}”`;
 document.getElementById("completion").replaceChildren(`${DATA.sentence} `, element("strong", { text: DATA.tokens[0] }));
 document.getElementById("key-bars").replaceChildren(
-  ...[["p", "p"], ["q", "Q"], ["negative", "Q < 0"], ["residual", "residual"]].map(([kind, text]) =>
-    element("span", {}, element("i", { class: `box ${kind}`, "aria-hidden": "true" }), text)),
+  ...[
+    ["p", "p"],
+    ["q", "Q"],
+    ["negative", "Q < 0"],
+    ["residual", "residual"],
+  ].map(([kind, text]) => element("span", {}, element("i", { class: `box ${kind}`, "aria-hidden": "true" }), text)),
 );
 document.getElementById("controls").addEventListener("submit", (event) => event.preventDefault());
 document.getElementById("copy-link").addEventListener("click", () => {

@@ -1,32 +1,53 @@
 // Chart: the few shapes that the figures are made of, as SVG text; fast, crisp on a projector, and saved as it stands.
 
-const escaped = (text) => String(text).replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]);
-const attributes = (given) => Object.entries(given).filter(([, value]) => value !== undefined).map(([key, value]) => ` ${key}="${escaped(value)}"`).join("");
+const escaped = (text) =>
+  String(text).replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign]);
+const attributes = (given) =>
+  Object.entries(given)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ` ${key}="${escaped(value)}"`)
+    .join("");
 const at = (number) => Number(number.toFixed(2));
 
 /** A shape; `title` is what a pointer that rests on it shows. */
 function shape(name, given, title) {
-  return title ? `<${name}${attributes(given)}><title>${escaped(title)}</title></${name}>` : `<${name}${attributes(given)}/>`;
+  return title
+    ? `<${name}${attributes(given)}><title>${escaped(title)}</title></${name}>`
+    : `<${name}${attributes(given)}/>`;
+}
+
+/** A thin straight line. */
+function rule(x1, y1, x2, y2, stroke, given = {}) {
+  return shape("line", { x1: at(x1), y1: at(y1), x2: at(x2), y2: at(y2), stroke, "stroke-width": inks.wide, ...given });
 }
 
 /** A word or two; "p_y" gets its index set lower. */
 function words(x, y, text, given = {}) {
-  const inside = escaped(text).replace(/_(\w+)/g, '<tspan dy="0.25em" font-size="75%">$1</tspan><tspan dy="-0.19em"> </tspan>');
+  const inside = escaped(text).replace(
+    /_(\w+)/g,
+    '<tspan dy="0.25em" font-size="75%">$1</tspan><tspan dy="-0.19em"> </tspan>',
+  );
   return `<text${attributes({ x: at(x), y: at(y), ...given })}>${inside}</text>`;
 }
+
+/** A word or two beside a tick. */
+const tickWords = (x, y, text, given) =>
+  words(x, y, text, { "font-size": at(inks.font * 0.88), fill: inks.muted, ...given });
 
 /** The path through some points; a point without a finite place is a gap. */
 function path(points) {
   let pen = "M";
-  return points.map(([x, y]) => {
-    if (!Number.isFinite(x) || !Number.isFinite(y)) {
-      pen = "M";
-      return "";
-    }
-    const step = `${pen}${at(x)} ${at(y)}`;
-    pen = "L";
-    return step;
-  }).join("");
+  return points
+    .map(([x, y]) => {
+      if (!Number.isFinite(x) || !Number.isFinite(y)) {
+        pen = "M";
+        return "";
+      }
+      const step = `${pen}${at(x)} ${at(y)}`;
+      pen = "L";
+      return step;
+    })
+    .join("");
 }
 
 /** A linear scale from values to pixels. */
@@ -42,23 +63,48 @@ function roundTicks(low, high, count) {
   return found;
 }
 
-const tickText = (value) => rounded(value, 6).replace(/^(-?)0\./, "$1.").replace("-", "−");
+const tickText = (value) =>
+  rounded(value, 6)
+    .replace(/^(-?)0\./, "$1.")
+    .replace("-", "−");
 
 /** Grid lines and numbers of a vertical scale. */
 function verticalAxis(ticks, y, left, right) {
-  return ticks.map((value) => {
-    const line = shape("line", { x1: at(left), x2: at(right), y1: at(y(value)), y2: at(y(value)), stroke: value === 0 ? inks.muted : inks.line, "stroke-width": inks.wide });
-    return line + words(left - 0.4 * inks.font, y(value), tickText(value), { "text-anchor": "end", "dominant-baseline": "central", "font-size": at(inks.font * 0.88), fill: inks.muted });
-  }).join("");
+  return ticks
+    .map((value) => {
+      const line = rule(left, y(value), right, y(value), value === 0 ? inks.muted : inks.line);
+      return (
+        line +
+        tickWords(left - 0.4 * inks.font, y(value), tickText(value), {
+          "text-anchor": "end",
+          "dominant-baseline": "central",
+        })
+      );
+    })
+    .join("");
 }
 
 /** A mark of a kind around a point. */
 function mark(kind, x, y, size, given) {
   const half = size / 2;
   const corners = {
-    square: [[-half, -half], [half, -half], [half, half], [-half, half]],
-    diamond: [[0, -1.25 * half], [1.25 * half, 0], [0, 1.25 * half], [-1.25 * half, 0]],
-    triangle: [[0, -1.2 * half], [1.15 * half, half], [-1.15 * half, half]],
+    square: [
+      [-half, -half],
+      [half, -half],
+      [half, half],
+      [-half, half],
+    ],
+    diamond: [
+      [0, -1.25 * half],
+      [1.25 * half, 0],
+      [0, 1.25 * half],
+      [-1.25 * half, 0],
+    ],
+    triangle: [
+      [0, -1.2 * half],
+      [1.15 * half, half],
+      [-1.15 * half, half],
+    ],
   }[kind];
   if (!corners) return shape("circle", { cx: at(x), cy: at(y), r: at(half), ...given });
   return shape("path", { d: `${path(corners.map(([dx, dy]) => [x + dx, y + dy]))}Z`, ...given });
@@ -68,12 +114,23 @@ function mark(kind, x, y, size, given) {
 function hatch(id, colour) {
   const step = 5 * inks.wide;
   const line = shape("line", { x1: 0, y1: 0, x2: 0, y2: step, stroke: colour, "stroke-width": 2.6 * inks.wide });
-  return `<pattern id="${id}" width="${step}" height="${step}" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">${shape("rect", { width: step, height: step, fill: inks.panel })}${line}</pattern>`;
+  const ground = shape("rect", { width: step, height: step, fill: inks.panel });
+  const given = { id, width: step, height: step, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" };
+  return `<pattern${attributes(given)}>${ground}${line}</pattern>`;
 }
 
 /** A whole figure. */
 function drawing(width, height, inside) {
-  const given = { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}`, "font-family": FONT, "font-size": at(inks.font), fill: inks.ink, "aria-hidden": "true" };
+  const given = {
+    xmlns: "http://www.w3.org/2000/svg",
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
+    "font-family": FONT,
+    "font-size": at(inks.font),
+    fill: inks.ink,
+    "aria-hidden": "true",
+  };
   return `<svg${attributes(given)}>${shape("rect", { width, height, fill: inks.panel })}${inside}</svg>`;
 }
 

@@ -3,10 +3,18 @@
 const SLIDERS = {
   p: { name: "p_y", label: () => `model: p of “${DATA.tokens[0]}”`, show: shownProbability },
   shape: { name: "others' entropy", label: () => "other tokens: entropy, nats", show: (value) => value.toFixed(2) },
-  teacher: { name: "teacher's p_y", label: () => `teacher: p of “${DATA.tokens[0]}”`, show: (value) => value.toFixed(2) },
-  favourite: { name: "teacher's favourite", label: () => "teacher: favourite other token", show: (value) => `${DATA.tokens[value + 1]}${value ? "" : ", as the model"}` },
-  reference: { name: "reference", label: () => "reference: log-odds of the label, less the model's", show: signed },
-  old: { name: "old policy", label: () => "old policy: log-odds of the label, less the model's", show: signed },
+  teacher: {
+    name: "teacher's p_y",
+    label: () => `teacher: p of “${DATA.tokens[0]}”`,
+    show: (value) => value.toFixed(2),
+  },
+  favourite: {
+    name: "teacher's favourite",
+    label: () => "teacher: favourite other token",
+    show: (value) => `${DATA.tokens[value + 1]}${value ? "" : ", as the model"}`,
+  },
+  reference: { name: "reference", label: () => "reference: log-odds less the model's", show: signed },
+  old: { name: "old policy", label: () => "old policy: log-odds less the model's", show: signed },
   advantage: { name: "advantage", label: () => "advantage A", show: signed },
   critical: { name: "critical", label: () => "critical token, c", show: String },
   log_z: { name: "log Z", label: () => "offset of the logits: log Z", show: String },
@@ -19,10 +27,11 @@ function signed(value) {
 
 /**
  * A labelled slider over a list of values.
- * @param {{id: string, label: string, values: number[], value: number, show: (v: number) => string, moved: (v: number) => void}} what
+ * @param {{id: string, label: string, values: number[], value: number, hint?: string,
+ *          show: (v: number) => string, moved: (v: number) => void}} what
  */
 function slider({ id, label, values, value, show, moved, hint }) {
-  const output = element("output", { for: id });
+  const output = element("output", { for: id, "aria-live": "off" });
   const input = element("input", { type: "range", id, min: 0, max: values.length - 1, step: 1 });
   const place = (number) => {
     input.value = values.indexOf(nearest(values, number));
@@ -49,7 +58,14 @@ function addTokenSliders(app, changed) {
       app().at[axis] = value;
       changed();
     };
-    made[axis] = slider({ id: `slider-${axis}`, label: label(), values: DATA.positions[axis], value: app().at[axis], show, moved });
+    made[axis] = slider({
+      id: `slider-${axis}`,
+      label: label(),
+      values: DATA.positions[axis],
+      value: app().at[axis],
+      show,
+      moved,
+    });
     place.append(made[axis].row);
   }
   return () => {
@@ -66,15 +82,27 @@ function addTokenSliders(app, changed) {
 function fillChosen(app, changed, rebuild) {
   const cards = app.chosen.map((one, k) => {
     const loss = lossNamed(one.name);
-    const remove = element("button", { type: "button", class: "remove", text: "×", "aria-label": `Take ${loss.title} away` });
+    const remove = element("button", {
+      type: "button",
+      class: "remove",
+      text: "×",
+      "aria-label": `Take ${loss.title} away`,
+    });
     remove.addEventListener("click", () => {
       app.chosen.splice(k, 1);
       rebuild();
       document.querySelector("#picker summary").focus();
     });
     const title = element("strong", { text: loss.title });
-    const head = element("div", { class: "card-head" }, element("span", { class: "swatch", "aria-hidden": "true" }), title, remove);
-    const formula = element("p", { class: "formula", text: loss.formula ? `L = ${loss.formula}` : loss.own ? `from ${loss.name}` : "" });
+    const head = element(
+      "div",
+      { class: "card-head" },
+      element("span", { class: "swatch", "aria-hidden": "true" }),
+      title,
+      remove,
+    );
+    const text = loss.formula ? `L = ${loss.formula}` : loss.own ? `from ${loss.name}` : "";
+    const line = element("p", { class: "formula", title: text }, ...formula(text));
     const sliders = loss.parameters.map((parameter) => {
       const { name, steps, range } = parameter;
       const value = one.parameters[name] ?? parameter.default;
@@ -83,9 +111,17 @@ function fillChosen(app, changed, rebuild) {
         one.parameters[name] = number;
         changed();
       };
-      return slider({ id: `parameter-${k}-${name}`, label: name.replaceAll("_", " "), values, value, show: (v) => rounded(v), moved, hint: `${name}: ${range}` }).row;
+      return slider({
+        id: `parameter-${k}-${name}`,
+        label: name.replaceAll("_", " "),
+        values,
+        value,
+        show: (v) => rounded(v),
+        moved,
+        hint: `${name}: ${range}`,
+      }).row;
     });
-    return element("div", { class: "card", role: "group", "aria-label": loss.title }, head, formula, ...sliders);
+    return element("div", { class: "card", role: "group", "aria-label": loss.title }, head, line, ...sliders);
   });
   document.getElementById("chosen").replaceChildren(...cards);
 }
@@ -119,7 +155,12 @@ function addPicker(app, rebuild) {
         rebuild();
       });
       const words = [loss.name, loss.title, loss.category, loss.formula, loss.reference].join(" ").toLowerCase();
-      const item = element("label", { class: "loss", title: [loss.formula, loss.reference].filter(Boolean).join(" · ") }, box, element("span", { text: loss.title }));
+      const item = element(
+        "label",
+        { class: "loss", title: [loss.formula, loss.reference].filter(Boolean).join(" · ") },
+        box,
+        element("span", { text: loss.title }),
+      );
       boxes.push({ box, item, words });
       return item;
     });
@@ -129,7 +170,8 @@ function addPicker(app, rebuild) {
   search.addEventListener("input", () => {
     const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const { item, words } of boxes) item.hidden = !wanted.every((word) => words.includes(word));
-    for (const group of offered.children) group.hidden = [...group.querySelectorAll(".loss")].every((item) => item.hidden);
+    for (const group of offered.children)
+      group.hidden = [...group.querySelectorAll(".loss")].every((item) => item.hidden);
   });
   search.addEventListener("keydown", (event) => {
     if (event.key === "Enter") event.preventDefault();
@@ -184,13 +226,6 @@ function addHelp() {
   const dialog = document.getElementById("help-dialog");
   document.getElementById("help").addEventListener("click", () => dialog.showModal());
   const missing = Object.entries(DATA.notOffered).map(([name, reason]) => `${name}: ${reason}`);
-  const lines = [
-    "Every differentiable loss on logits teaches a target Q = p − g, g its logit gradient. Grey bars are the model p, full bars the target Q, pale bars the residual, which is (Q − γ on the label) / (1 − γ). Hatched bars are negative mass.",
-    "γ is how far the label is trusted. It is a number only in a gauge (unit: Q = p − g; normalized: Q = p − g / S, S the total pull; natural: unit where only the label pulls or S is 0 or 1, else normalized) and a reading (attractor: the pull to the label; self: the residual is the model; label-free: γ = Q on the label).",
-    `The token is made up: ${SIZE} tokens, the label first, the others falling geometrically with the entropy that is set. The teacher sees the first few others in the opposite order. The reference knows less than the model, the old policy a little less. Weights are 1, and the token is a sequence of its own.`,
-    "The triangle shows gradient descent on the logits of a vocabulary of three, on this one label, with a teacher of its own. It depends neither on p nor on the others' entropy.",
-    "Curves show many values of p at once with all else as it is set. Lines that run away are cut.",
-    `Not offered: ${missing.join("; ")}.`,
-  ];
-  document.getElementById("help-text").replaceChildren(...lines.map((text) => element("p", { text })));
+  for (const place of document.querySelectorAll("[data-help]"))
+    place.textContent = { size: SIZE, missing: missing.join("; ") }[place.dataset.help];
 }

@@ -1,4 +1,4 @@
-// Directions: where a pull leads. toward a distribution b: d = p - b; tilt by a score s: d = p (s - E_p s); nowhere: d = p.
+// Directions: where a pull leads. Toward b: d = p - b; tilt by a score s: d = p (s - E_p s); nowhere: d = p.
 
 const MODEL_WORDS = { p: "p", reference: "reference", teacher: "teacher", old: "old policy" };
 const softmaxOf = (logits) => logSoftmax(logits).map(Math.exp);

@@ -30,17 +30,32 @@ function interpolated(values) {
     const y = Math.min(Math.max(p[0] * (n + 1) - 1 / 3, 0), n - 1e-9);
     const right = Math.min(Math.max(p[2] * (n + 1) - 1 / 3, 0), n - y);
     const fall = n - y; // the row, as a real number: row `low` has entries 0 .. low
-    const low = Math.min(Math.floor(fall), n - 1), k = Math.min(Math.floor(right), low);
+    const low = Math.min(Math.floor(fall), n - 1);
+    const k = Math.min(Math.floor(right), low);
     const [down, side] = [fall - low, right - k];
-    const corners = side <= down
-      ? [[at(low, k), 1 - down], [at(low + 1, k), down - side], [at(low + 1, k + 1), side]]
-      : [[at(low, k), 1 - side], [at(Math.min(low, n), Math.min(k + 1, low)), side - down], [at(low + 1, k + 1), down]];
+    const corners =
+      side <= down
+        ? [
+            [at(low, k), 1 - down],
+            [at(low + 1, k), down - side],
+            [at(low + 1, k + 1), side],
+          ]
+        : [
+            [at(low, k), 1 - side],
+            [at(Math.min(low, n), Math.min(k + 1, low)), side - down],
+            [at(low + 1, k + 1), down],
+          ];
     return [0, 1, 2].map((j) => corners.reduce((sum, [value, share]) => sum + value[j] * share, 0));
   };
 }
 
 const STARTS = (() => {
-  const near = 0.015, found = [];
+  const near = 0.015;
+  const found = [
+    [0.2, 0.56, 0.24],
+    [0.2, 0.24, 0.56],
+    [0.2, 0.4, 0.4],
+  ]; // inside, then along the edges
   for (const share of [0.12, 0.38, 0.62, 0.88]) {
     found.push([near, (1 - near) * share, (1 - near) * (1 - share)]);
     found.push([(1 - near) * share, near, (1 - near) * (1 - share)]);
@@ -48,9 +63,11 @@ const STARTS = (() => {
   }
   return found;
 })();
-const STRIDE = 0.03, LONGEST = 60, STILL = 1e-7;
+const STRIDE = 0.03,
+  LONGEST = 60,
+  STILL = 1e-7;
 
-/** A flow line from a point: steps of one length by the midpoint rule, to a corner, an edge or where it stands still. */
+/** A flow line from a point: steps of one length by the midpoint rule, to an edge or where it stands still. */
 function flowLine(start, gradientAt) {
   const line = [start];
   const step = (p, from, length) => {
@@ -58,7 +75,7 @@ function flowLine(start, gradientAt) {
     const speed = Math.hypot(...v);
     return speed < STILL ? null : p.map((value, k) => value + (length * v[k]) / speed);
   };
-  for (let p = start; line.length < LONGEST; ) {
+  for (let p = start; line.length < LONGEST;) {
     const middle = step(p, p, STRIDE / 2);
     if (!middle || Math.min(...middle) < 1e-3) break;
     const next = step(p, middle, STRIDE);

@@ -1,6 +1,9 @@
-// Laws: the weights of pulls. A law is {text, binding, number, negative, value(state)}; laws add, subtract, multiply, divide.
+// Laws: the weights of pulls. A law is {text, binding, number, negative, value(state)}; laws add, subtract and so on.
 
-const SUM = 0, QUOTIENT = 1, PRODUCT = 2, ATOM = 3; // how tightly a formula binds
+const SUM = 0,
+  QUOTIENT = 1,
+  PRODUCT = 2,
+  ATOM = 3; // how tightly a formula binds
 const DIGITS = 6;
 
 /** A law. `number` is its value where that is the same for every token, else null. */
@@ -61,7 +64,10 @@ function multiplied(a, b, operation) {
   b = parenthesised(b, loose ? QUOTIENT : ATOM);
   const product = operation === "*";
   const text = product ? `${a.text} ${b.text}` : `${a.text} / ${b.text}`;
-  return withSign({ ...a, text, binding: product ? Math.min(b.binding, PRODUCT) : QUOTIENT, negative: false }, negative);
+  return withSign(
+    { ...a, text, binding: product ? Math.min(b.binding, PRODUCT) : QUOTIENT, negative: false },
+    negative,
+  );
 }
 
 /** Renormalised top k of probabilities given by their logarithms, k cut to V. */

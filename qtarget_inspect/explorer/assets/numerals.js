@@ -24,6 +24,6 @@ function shownProbability(p) {
 /** A result as it is read; undefined is a dash. */
 function shown(number, digits = 3) {
   if (!Number.isFinite(number)) return "–";
-  if (number !== 0 && Math.abs(number) < 5e-4) return number.toExponential(0).replace("-", "−").replace("e−", "e−");
+  if (number !== 0 && Math.abs(number) < 5e-4) return number.toExponential(0).replaceAll("-", "−");
   return number.toFixed(digits).replace("-", "−");
 }

@@ -55,7 +55,8 @@ function ownTriangle(loss, at) {
   let block = 0;
   for (const axis of loss.axes) {
     const values = loss.values[axis];
-    block = axis === "favourite" ? block * 2 + Number(at.favourite > 0) : block * values.length + indexOf(values, at[axis]);
+    block =
+      axis === "favourite" ? block * 2 + Number(at.favourite > 0) : block * values.length + indexOf(values, at[axis]);
   }
   const start = block * points * 3;
   return Array.from({ length: points }, (_, k) => [...loss.triangle.subarray(start + 3 * k, start + 3 * k + 3)]);

@@ -1,6 +1,12 @@
 // Python: code that gives the page's numbers again, with qtarget_inspect.
 
-const CONTEXT_OF_AXIS = { teacher: "teacher_logits", reference: "reference_logits", old: "old_logits", advantage: "advantages", critical: "critical" };
+const CONTEXT_OF_AXIS = {
+  teacher: "teacher_logits",
+  reference: "reference_logits",
+  old: "old_logits",
+  advantage: "advantages",
+  critical: "critical",
+};
 
 /** A loss as Python names it; a user's own as FILE.py:NAME. */
 const pythonSpec = (one) => JSON.stringify(one.loss.own ? one.loss.name : one.spec);
@@ -8,7 +14,13 @@ const pythonSpec = (one) => JSON.stringify(one.loss.own ? one.loss.name : one.sp
 /** Python's way to write a list of numbers with all their digits, a few a line. */
 function pythonNumbers(values, indent) {
   const lines = [];
-  for (let k = 0; k < values.length; k += 4) lines.push(values.slice(k, k + 4).map(String).join(", "));
+  for (let k = 0; k < values.length; k += 4)
+    lines.push(
+      values
+        .slice(k, k + 4)
+        .map(String)
+        .join(", "),
+    );
   return `[${lines.join(`,\n${" ".repeat(indent)}`)}]`;
 }
 
@@ -22,7 +34,10 @@ function pythonOf(app, view) {
   for (const [axis, name] of Object.entries(CONTEXT_OF_AXIS)) {
     if (!needs.has(name)) continue;
     if (name.endsWith("_logits")) context.push(`    ${name}=${row(token[axis])},`);
-    else context.push(`    ${name}=torch.tensor([${axis === "critical" ? (token.critical ? "True" : "False") : token.advantage}]),`);
+    else
+      context.push(
+        `    ${name}=torch.tensor([${axis === "critical" ? (token.critical ? "True" : "False") : token.advantage}]),`,
+      );
   }
   const losses = view.losses.map((one) => `    (${pythonSpec(one)}, ${JSON.stringify(one.gauge)}),`);
   return [

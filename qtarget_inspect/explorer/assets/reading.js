@@ -24,7 +24,9 @@ function pullsOf(loss, parameters) {
  */
 function pulled(pulls, state) {
   const g = new Array(state.size).fill(0);
-  let trust = 0, total = 0, size = 0;
+  let trust = 0,
+    total = 0,
+    size = 0;
   for (const { direction, weight } of pulls) {
     const a = weight.value(state);
     const d = directionGradient(direction, state);
@@ -70,12 +72,27 @@ function readTarget(found, state, gauge, reading, rounding = ROUNDING) {
   const remainder = q.map((value, k) => (k === label ? value - gamma : value));
   const free = Math.abs(1 - gamma) <= FULL_TRUST ? NaN : 1 - gamma;
   const residual = remainder.map((r) => r / free);
-  return { p, g: found.g, q, gamma, gauge, reading, remainder, residual, total: found.total, ...measured(q, p, rounding) };
+  return {
+    p,
+    g: found.g,
+    q,
+    gamma,
+    gauge,
+    reading,
+    remainder,
+    residual,
+    total: found.total,
+    ...measured(q, p, rounding),
+  };
 }
 
 /** Mass, negative mass, total variation from p, and KL(Q || p) in nats, undefined where Q is no distribution. */
 function measured(q, p, rounding) {
-  let mass = 0, negative = 0, distance = 0, divergence = 0, largest = 1;
+  let mass = 0,
+    negative = 0,
+    distance = 0,
+    divergence = 0,
+    largest = 1;
   q.forEach((value, k) => {
     mass += value;
     negative += Math.max(-value, 0);

@@ -100,9 +100,9 @@ const REFERENCE_FLATNESS = 0.5; // the reference's others are the model's to thi
 const OLD_POLICY_FLATNESS = 0.9;
 
 /**
- * The page's token: the label is token 0, the others fall geometrically with a given entropy. The teacher sees the first
- * few others in the opposite order. Reference and old policy are flatter, their log-odds of the label set off from
- * the model's. With favourite = 3 these are the states of qt.sweep.
+ * The page's token: the label is token 0, the others fall geometrically with a given entropy. The teacher sees the
+ * first few others in the opposite order. Reference and old policy are flatter, their log-odds of the label set off
+ * from the model's. With favourite = 3 these are the states of qt.sweep.
  * @param {object} at positions: p, shape, teacher, favourite, reference, old, advantage, critical, log_z
  * @param {number} size V
  */
@@ -133,7 +133,8 @@ function triangleToken(p, at) {
   const logP = p.map(Math.log);
   const ownOdds = logP[0] - Math.log(p[1] + p[2]);
   const others = (power) => logSoftmax([power * logP[1], power * logP[2]]);
-  const shares = at.favourite === 0 ? [TRIANGLE_FAVOURITE, 1 - TRIANGLE_FAVOURITE] : [1 - TRIANGLE_FAVOURITE, TRIANGLE_FAVOURITE];
+  const shares =
+    at.favourite === 0 ? [TRIANGLE_FAVOURITE, 1 - TRIANGLE_FAVOURITE] : [1 - TRIANGLE_FAVOURITE, TRIANGLE_FAVOURITE];
   return {
     label: 0,
     logits: logP.map((value) => value + at.log_z),

@@ -4,7 +4,8 @@ const MARKS = ["circle", "square", "diamond", "triangle"];
 const SHADES = [0, 0.42, 0.24, 0.6]; // losses of one category: how far towards the ink
 const FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
 
-const isDark = (app) => (app.theme === "auto" ? matchMedia("(prefers-color-scheme: dark)").matches : app.theme === "dark");
+const isDark = (app) =>
+  app.theme === "auto" ? matchMedia("(prefers-color-scheme: dark)").matches : app.theme === "dark";
 
 let inks = null;
 

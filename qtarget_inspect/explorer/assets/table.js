@@ -1,14 +1,24 @@
-// Table: the row of each loss, the numbers over the tokens, and both in a sentence for those who cannot see the figures.
+// Table: the row of each loss, the numbers over the tokens, and both in sentences for those who cannot see figures.
 
 /** An element with text and attributes. */
 function element(name, { text, ...attributes } = {}, ...children) {
   const made = document.createElement(name);
   if (text !== undefined) made.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) if (value !== false) made.setAttribute(key, value === true ? "" : value);
+  for (const [key, value] of Object.entries(attributes))
+    if (value !== false) made.setAttribute(key, value === true ? "" : value);
   made.append(...children);
   return made;
 }
 
+/** A formula with its indices and exponents set as such: p_y^0.5. */
+function formula(text) {
+  const parts = text.split(/(?<=\b(?:p|z|q|w|c|H|Q|ref|old|teacher))_([ykt]|\d+)\b|\^(\([^()]*\)|-?[\w.]+)/);
+  return parts.flatMap((part, k) =>
+    part === undefined ? [] : k % 3 === 0 ? [part] : [element(k % 3 === 1 ? "sub" : "sup", { text: part })],
+  );
+}
+
+const WORDY = new Set(["loss", "category", "γ, the law", "residual"]);
 const COLUMNS = [
   ["loss", (one) => one.title],
   ["category", (one) => one.loss.category || "–"],
@@ -26,14 +36,23 @@ const COLUMNS = [
 
 /** The row of the table for each loss. */
 function fillTable(view) {
-  const head = element("tr", {}, ...COLUMNS.map(([name]) => element("th", { text: name, scope: "col" })));
+  // the roles say what is a table also where the style folds it into cards
+  const names = COLUMNS.map(([text]) => element("th", { text, scope: "col", role: "columnheader" }));
+  const head = element("tr", { role: "row" }, ...names);
   const rows = view.losses.map((one) => {
-    const cells = COLUMNS.map(([name, value], k) => element(k ? "td" : "th", { text: value(one), "data-label": name, scope: k ? false : "row" }));
+    const cells = COLUMNS.map(([name, value], k) => {
+      const head = k ? { role: "cell" } : { role: "rowheader", scope: "row" };
+      const given = { ...head, "data-label": name, class: WORDY.has(name) ? false : "short" };
+      return element(k ? "td" : "th", given, element("span", {}, ...formula(value(one))));
+    });
     cells[0].style.color = one.textColour;
-    return element("tr", {}, ...cells);
+    return element("tr", { role: "row" }, ...cells);
   });
-  const notes = view.losses.filter((one) => one.note).map((one) => element("p", { class: "hint", text: `${one.title}: ${one.note}` }));
-  const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
+  const notes = view.losses
+    .filter((one) => one.note)
+    .map((one) => element("p", { class: "hint", text: `${one.title}: ${one.note}` }));
+  const [top, body] = [element("thead", { role: "rowgroup" }, head), element("tbody", { role: "rowgroup" }, ...rows)];
+  const table = element("table", { role: "table" }, top, body);
   document.getElementById("table").replaceChildren(table, ...notes);
 }
 
@@ -56,19 +75,25 @@ function sentences(view) {
   const found = view.losses.map((one) => {
     const negative = one.now.negative > 5e-4 ? `, negative mass ${shown(one.now.negative)}` : "";
     const gamma = Number.isFinite(one.now.gamma) ? shown(one.now.gamma) : "undefined";
-    return `${one.title}: label trust ${gamma} in the ${one.gauge} gauge, ${one.now.reading} reading; Q of ${label} ${shown(one.now.q[0])}${negative}.`;
+    const trust = `label trust ${gamma} in the ${one.gauge} gauge, ${one.now.reading} reading`;
+    return `${one.title}: ${trust}; Q of ${label} ${shown(one.now.q[0])}${negative}.`;
   });
   return [`The model gives ${label} ${shownProbability(view.now.pLabel)}.`, ...found].join(" ");
 }
 
 /** Text alternatives of the figures. */
 function describeFigures(view) {
+  const [, other] = DATA.tokens;
   const names = view.losses.map((one) => one.title).join(", ") || "no loss chosen";
-  const words = {
-    bars: `Bars of p, Q and residual over ${SIZE} tokens: ${names}. ${sentences(view)} All numbers are in the table below the figure.`,
-    gamma: `Label trust against p_y: ${view.losses.map((one) => `${one.title}, ${one.law}, now ${shown(one.now.gamma)} (${one.gauge} gauge)`).join("; ")}.`,
-    gradient: `Gradient against p_y, now: ${view.losses.map((one) => `${one.title} ${shown(one.now.g[0])} on the label, ${shown(one.now.g[1])} on ${DATA.tokens[1]}`).join("; ")}.`,
+  const trusts = view.losses.map((one) => `${one.title}, ${one.law}, now ${shown(one.now.gamma)} (${one.gauge} gauge)`);
+  const gradients = view.losses.map(
+    ({ title, now }) => `${title} ${shown(now.g[0])} on the label, ${shown(now.g[1])} on ${other}`,
+  );
+  const texts = {
+    bars: `Bars of p, Q and residual over ${SIZE} tokens: ${names}. ${sentences(view)} All numbers are below.`,
+    gamma: `Label trust against p_y: ${trusts.join("; ")}.`,
+    gradient: `Gradient against p_y, now: ${gradients.join("; ")}.`,
     triangle: `Flow of gradient descent on the simplex of ${DATA.tokens.slice(0, 3).join(", ")}: ${names}.`,
   };
-  for (const [id, text] of Object.entries(words)) document.getElementById(id).setAttribute("aria-label", text);
+  for (const [id, text] of Object.entries(texts)) document.getElementById(id).setAttribute("aria-label", text);
 }

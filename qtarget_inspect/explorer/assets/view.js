@@ -26,7 +26,16 @@ function lossView(chosen, app, states) {
   const found = loss.own ? ownView(loss, app, states) : formulaView(loss, chosen, app, states);
   const other = 1; // the model's favourite among the others
   const curve = found.curve.map(({ p, read }) => ({ p, gamma: read.gamma, gLabel: read.g[0], gOther: read.g[other] }));
-  return { loss, chosen, state: states.now, spec: specOf(chosen), title: titleOf(loss, chosen), worked: true, ...found, curve };
+  return {
+    loss,
+    chosen,
+    state: states.now,
+    spec: specOf(chosen),
+    title: titleOf(loss, chosen),
+    worked: true,
+    ...found,
+    curve,
+  };
 }
 
 /** Title with the parameters that are not at their defaults. */
@@ -38,7 +47,13 @@ function titleOf(loss, { parameters }) {
 
 function formulaView(loss, chosen, app, { now, curve }) {
   const pulls = pullsOf(loss, parametersOf(loss, chosen.parameters));
-  const gauge = app.gauge === "natural" ? naturalGauge(pulls, curve.map(({ state }) => state)) : app.gauge;
+  const gauge =
+    app.gauge === "natural"
+      ? naturalGauge(
+          pulls,
+          curve.map(({ state }) => state),
+        )
+      : app.gauge;
   const read = (state) => readTarget(pulled(pulls, state), state, gauge, app.reading);
   const states = curve.map(({ state }) => state);
   const words = {
@@ -61,14 +76,17 @@ function ownView(loss, app, { now }) {
   const worked = isWorkedOut(loss, app.at);
   const gauge = app.gauge === "natural" ? loss.gauge : app.gauge;
   const nothing = { g: new Array(SIZE).fill(NaN), trust: NaN, total: NaN, size: NaN };
-  const read = (at, state) => readTarget(worked ? ownPulled(loss, at, state) : nothing, state, gauge, app.reading, ROUNDING_OF_OWN);
+  const read = (at, state) =>
+    readTarget(worked ? ownPulled(loss, at, state) : nothing, state, gauge, app.reading, ROUNDING_OF_OWN);
   const sameGauge = gauge === loss.gauge ? "" : ` (in the ${loss.gauge} gauge)`;
   const words = {
     attractor: [loss.gamma + sameGauge, loss.residual + sameGauge],
     self: ["g off the label / (1 − p_y)", "model"],
     "label-free": ["Q_y", "Q without y"],
   }[app.reading];
-  const held = Object.entries(loss.held).map(([axis, value]) => `${SLIDERS[axis].name} ${value}`).join(", ");
+  const held = Object.entries(loss.held)
+    .map(([axis, value]) => `${SLIDERS[axis].name} ${value}`)
+    .join(", ");
   return {
     gauge,
     law: words[0],
@@ -88,13 +106,17 @@ function viewOf(app) {
   const now = makeState(tokenAt(app.at, SIZE));
   const curve = CURVE.map((p) => ({ p, state: makeState(tokenAt({ ...app.at, p }, SIZE)) }));
   const losses = app.chosen.map((chosen) => lossView(chosen, app, { now, curve }));
+  for (const one of losses) {
+    const namesakes = losses.filter(({ loss }) => loss === one.loss);
+    one.short = (namesakes.length > 1 ? one.title : one.loss.title).replaceAll("_", " ");
+  }
   styled(losses, app);
   return { now, losses };
 }
 
 let flows = new Map();
 
-/** Flows of the chosen losses; they do not depend on p_y or on the others' shape, and are kept while nothing else moves. */
+/** Flows of the chosen losses; neither p_y nor the others' shape moves them, and they are kept until something does. */
 function flowsOf(app, view) {
   const kept = new Map();
   for (const one of view.losses) {
@@ -114,7 +136,7 @@ function flowFor(one, app) {
   return flowOf((p) => pulled(one.pulls, makeState(triangleToken(p, app.at))).g);
 }
 
-/** The page's token as one of three: the label, the model's favourite, and a third with what these two would leave it. */
+/** The page's token as one of three: p_y stays, the first two others share the rest as they do on the page. */
 function pointOnTriangle(state) {
   const [first, second] = [state.p[1], state.p[2]];
   return [state.pLabel, (state.rest * first) / (first + second), (state.rest * second) / (first + second)];
