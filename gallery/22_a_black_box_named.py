@@ -7,7 +7,7 @@
 #
 # Misread: a law is held against states it was not fitted to, but a branch that no state reaches stays unseen.
 #
-# Chapter: Traps
+# Chapter: Your own loss
 
 # %%
 import matplotlib.pyplot as plt

@@ -87,17 +87,20 @@ def drawn(script: Script) -> Iterator[Figure]:
     """
     import matplotlib.pyplot as plt
     import torch
+    from matplotlib.figure import Figure
 
     show, before = plt.show, set(plt.get_fignums())
     plt.show = lambda *_, **__: None
     try:
         with plt.rc_context(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            runpy.run_path(str(script.path))
-            numbers = [number for number in plt.get_fignums() if number not in before]
-            if len(numbers) != 1:
-                raise QTargetError(f"{script.path.name} draws {len(numbers)} figures; a gallery script draws one.")
-            yield plt.figure(numbers[0])
+            made = runpy.run_path(str(script.path)).values()
+            windows = [plt.figure(number) for number in plt.get_fignums() if number not in before]
+            others = [one for one in made if isinstance(one, Figure)]  # a figure may belong to no window
+            figures = list(dict.fromkeys([*windows, *others]))
+            if len(figures) != 1:
+                raise QTargetError(f"{script.path.name} draws {len(figures)} figures; a gallery script draws one.")
+            yield figures[0]
     finally:
         plt.show = show
         for number in set(plt.get_fignums()) - before:

@@ -28,7 +28,7 @@ def p_label(logits, labels):
     return logits.double().softmax(-1).gather(-1, labels[:, None]).squeeze(-1).numpy()
 
 
-def test_23_a_solution_token_by_token(figure, solution):
+def test_24_a_solution_token_by_token(figure, solution):
     ax, scale = figure.axes
     p_y = p_label(solution.batch.logits, solution.batch.labels)
     gamma = np.asarray(ax.collections[0].get_array()).reshape(len(p_y), 5)  # SFT, DFT, EAFT, ASFT, Target-SFT
@@ -43,7 +43,7 @@ def test_23_a_solution_token_by_token(figure, solution):
     assert {"rescue", "filter"} <= {text.get_text() for text in key.texts}
 
 
-def test_24_rescue_and_filter(figure, solution):
+def test_25_rescue_and_filter(figure, solution):
     batch = solution.batch
     p_y, teacher = (p_label(logits, batch.labels) for logits in (batch.logits, batch.teacher_logits))
     marks = qt.token_table("dft", batch)["telling"].tolist()
@@ -65,7 +65,7 @@ def test_24_rescue_and_filter(figure, solution):
     assert next(label.get_text() for label in figure.axes[0].get_yticklabels()) == "####"
 
 
-def test_25_student_against_teacher(figure, solution):
+def test_26_student_against_teacher(figure, solution):
     batch = solution.batch
     p_y, teacher = (p_label(logits, batch.labels) for logits in (batch.logits, batch.teacher_logits))
     for ax, loss in zip(figure.axes, ("DFT", "Target-SFT"), strict=True):
@@ -78,7 +78,7 @@ def test_25_student_against_teacher(figure, solution):
     assert change["Target-SFT"][(p_y < 0.05) & (teacher < 0.05)].max() < 0.01
 
 
-def test_26_sixteen_losses_on_real_tokens(figure, solution):
+def test_27_sixteen_losses_on_real_tokens(figure, solution):
     texts = {text.get_text() for ax in figure.axes for text in ax.texts}
     texts |= {
         cell.get_text().get_text() for ax in figure.axes for table in ax.tables for cell in table.get_celld().values()

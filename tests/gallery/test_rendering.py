@@ -48,7 +48,7 @@ def test_a_script_that_raises_is_reported_and_the_rest_run(write_script, tmp_pat
                 "04_lacks", "import qtarget_inspect as qt\n\nraise qt.MissingDependencyError('pip install it')"
             )
         ),
-        read_script(write_script("05_good")),
+        read_script(write_script("05_good", "from matplotlib.figure import Figure\n\nfigure = same = Figure()")),
     ]
     bad, none, two, lacks, good = render(scripts, tmp_path / "out")
     assert bad.error == "line 14: ZeroDivisionError: division by zero"

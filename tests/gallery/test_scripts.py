@@ -20,7 +20,7 @@ def test_a_script_is_a_short_text_with_a_short_program(script):
     assert 2 <= sum(paragraph.count(". ") + 1 for paragraph in (*script.text, script.misread)) <= 9
     assert len(script.text) == 1
     assert script.title[-1] not in ".:"
-    assert script.code.rstrip().endswith("plt.show()")
+    assert script.code.rstrip().endswith(("plt.show()", "\nfigure")), "the last line shows the figure in a notebook"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

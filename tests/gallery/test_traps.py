@@ -1,4 +1,4 @@
-"""Traps: reductions, stop-gradients, lost mass, black boxes."""
+"""Traps: reductions, stop-gradients, lost mass."""
 
 import numpy as np
 import pytest
@@ -31,14 +31,3 @@ def test_21_mass_that_is_lost(figure):
     assert sft.get_ydata() == pytest.approx(np.ones(65))
     assert z_loss.get_ydata() == pytest.approx(1 - 2 * 0.05 * z_loss.get_xdata())
     assert [line.get_label() for line in ax.lines] == ["SFT", "SFT + z-loss"]
-
-
-def test_22_a_black_box_named(figure):
-    (ax,) = figure.axes
-    (points,), (law,) = ax.collections, ax.lines
-    measured = np.asarray(points.get_offsets())
-    assert measured[:, 1] == pytest.approx(np.sqrt(measured[:, 0]), abs=1e-6)
-    assert law.get_ydata() == pytest.approx(np.sqrt(law.get_xdata()), abs=1e-6)
-    assert (np.diff(law.get_xdata()) >= 0).all()
-    assert "gamma = p_y^0.5, residual = model" in ax.get_title()
-    assert "beyond-log(alpha=0.5)" in ax.get_title()
