@@ -4,7 +4,8 @@
 # The labels of a real SFT example, tinted by their trust under five losses; p_y of the model stands above. EAFT trusts
 # where the model is undecided, DFT and Target-SFT where it believes. Marked: tokens on which the losses part ways.
 #
-# Misread: this is SmolLM2-135M-Instruct from a dequantised Q4_1 file, not the published weights, on one solution.
+# Misread: rows compare within a gauge only: ASFT* is in the normalized one. The model is SmolLM2-135M-Instruct from a
+# dequantised Q4_1 file, not the published weights.
 #
 # Chapter: A real model
 
