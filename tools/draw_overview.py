@@ -44,7 +44,8 @@ def draw(targets: pd.DataFrame, tokens: list[str], model: str) -> Figure:
         for ax, (loss, group) in zip(axes, targets.groupby("loss", sort=False), strict=True):
             plot_target(group, key=False, ax=ax)
             ax.set_title(f"{group['method'].iloc[0]}: $\\gamma$ = {group['gamma'].iloc[0]:.2g}", weight="bold", pad=30)
-            ax.text(0.5, 1.04, TEACHES[loss.partition("(")[0]], transform=ax.transAxes, ha="center", va="bottom", size=8.5)
+            teaches = TEACHES[loss.partition("(")[0]]
+            ax.text(0.5, 1.04, teaches, transform=ax.transAxes, ha="center", va="bottom", size=8.5)
             ax.set_xlim(0, 1.19)
         before, token = "".join(tokens[TOKEN - 9 : TOKEN - 1]).replace("\n", " "), tokens[TOKEN - 1].strip()
         figure.text(
@@ -64,7 +65,8 @@ def main() -> None:
     setting = real_setting()
     folder = Path(__file__).resolve().parents[1] / "docs" / "images"
     folder.mkdir(exist_ok=True)
-    caption = f"{setting.lm.description}; a worked solution of reasoning-gym; bold: the label; · is a space"
+    marks = "bold: the label; tick: the residual; · is a space"
+    caption = f"{setting.lm.description}; a worked solution of reasoning-gym; {marks}"
     figure = draw(records(setting), list(setting.batch.tokens or ()), caption)
     for path in save_figure(figure, folder / "overview", formats=("png",)):
         print(f"{path.name}: {path.stat().st_size // 1000} kB")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import mpltern  # noqa: F401  registers the projection "ternary"
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -58,7 +59,7 @@ def plot_simplex(
         field: what `qt.simplex_field` gives.
         tokens: names of the three tokens; by default "label y" and "token 1", or "token 0" with its q*.
         key: whether to name the marks below the triangle.
-        ax: ternary axes, `figure.add_subplot(projection="ternary")` after `import mpltern`; a new figure by default.
+        ax: ternary axes, `figure.add_subplot(projection="ternary")`; a new figure by default.
 
     Returns:
         The axes. The arrows are its first collection; the lines carry the label "flow", the points "stable" and
@@ -79,8 +80,8 @@ def plot_simplex(
             return plot_simplex(field, tokens=tokens, key=key, ax=_new_axes())
     if getattr(ax, "name", "") != "ternary":
         raise QTargetError(
-            f"plot_simplex needs ternary axes, not {type(ax).__name__}: import mpltern, then "
-            "figure.add_subplot(projection='ternary'); or leave ax out."
+            f"plot_simplex needs ternary axes, not {type(ax).__name__}: pass "
+            "figure.add_subplot(projection='ternary'), or leave ax out."
         )
     first = field.label or 0
     order = [first, *(token for token in range(CORNERS) if token != first)]
@@ -274,6 +275,5 @@ def _handle(marker: str, label: str, **style: Any) -> Line2D:
 
 def _new_axes() -> Axes:
     import matplotlib.pyplot as plt
-    import mpltern  # noqa: F401  registers the projection
 
     return plt.figure(figsize=(3.4, 3.4), layout="constrained").add_subplot(projection="ternary")
