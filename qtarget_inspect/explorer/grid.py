@@ -61,8 +61,7 @@ def precomputed(spec: Any) -> dict[str, Any]:
     Raises:
         QTargetError: the loss fails, needs what the page has not, couples its tokens, or gives what is no number.
     """
-    loss = resolve(spec)
-    name = _name(spec, loss)
+    loss, name = resolve(spec), name_of_loss(spec)
     reason = refusal(loss) if isinstance(loss, Variant) else None
     if reason is not None:
         raise QTargetError(f"the explorer cannot show {name}: {reason}.")
@@ -84,7 +83,21 @@ def precomputed(spec: Any) -> dict[str, Any]:
     }
 
 
-def _name(spec: Any, loss: Any) -> str:
+def name_of_loss(spec: Any) -> str:
+    """How the page calls a loss, in its address too: without the folders of a file.
+
+    Args:
+        spec: a loss in any form that `invert` takes.
+
+    Returns:
+        "my_losses.py:focal", "sft", or the callable's own name.
+
+    Examples:
+        >>> import qtarget_inspect as qt
+        >>> name_of_loss("logit-norm"), name_of_loss(qt.losses.sft)
+        ('logit-norm(temperature=0.04)', 'sft')
+    """
+    loss = resolve(spec)
     if isinstance(loss, Variant):
         return loss.label
     if isinstance(spec, str) and ".py:" in spec:

@@ -12,7 +12,7 @@ from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.explorer.catalogue import losses_of_the_page
 from qtarget_inspect.explorer.colours import palette
 from qtarget_inspect.explorer.formulas import FORMULAS, NO_PULLS, NOT_ONE_TOKEN
-from qtarget_inspect.explorer.grid import precomputed
+from qtarget_inspect.explorer.grid import name_of_loss, precomputed
 from qtarget_inspect.explorer.positions import (
     DEFAULTS,
     POSITIONS,
@@ -75,8 +75,8 @@ def explorer_page(losses: Sequence[Any] = ()) -> str:
         qtarget_inspect.core.errors.QTargetError: the explorer cannot show dpo(beta=0.1): it compares two sequences, ...
     """
     own, chosen = _split(losses)
+    _check_names([name_of_loss(loss) for loss in own])
     records = [precomputed(loss) for loss in own]
-    _check_names(records)
     chosen += [{"name": record["name"], "parameters": {}} for record in records]
     named = {one["name"] for one in chosen}
     before = [{"name": name, "parameters": {}} for name in FIRST if name not in named][: MOST_CHOSEN - len(chosen)]
@@ -139,8 +139,7 @@ def _split(losses: Sequence[Any]) -> tuple[list[Any], list[dict[str, Any]]]:
     return own, chosen
 
 
-def _check_names(records: Sequence[dict[str, Any]]) -> None:
-    names = [record["name"] for record in records]
+def _check_names(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise QTargetError(f"explorer: two losses are called {', '.join(twice)}; give one of them another name.")

@@ -150,6 +150,10 @@ def test_sliders_are_held_where_the_grid_would_be_large(losses_file):
     assert len(record["targets"]) < 4 / 3 * grid.MOST_BYTES + 4
 
 
+def test_names_are_those_of_the_address(losses_file):
+    assert grid.name_of_loss(f"{losses_file}:distil") == "my_losses.py:distil"
+
+
 def test_a_loss_without_pulls_is_worked_out_with_its_offset():
     record = grid.precomputed("squared-logits(logit_weight=0.01)")
     assert list(record["axes"]) == ["log_z"]

@@ -110,6 +110,33 @@ def test_a_link_followed_in_the_open_page_moves_it(page):
     assert page.run("return app.at.p") == pytest.approx(0.9, abs=0.02)
 
 
+def test_a_loss_worked_out_at_parameters_is_found_by_its_name(page_of, tmp_path):
+    page = page_of(write_explorer(tmp_path / "norm.html", ["logit-norm(temperature=0.5)"]))
+    page.open("losses=dft,logit-norm(temperature=0.5)")
+    assert [one["title"] for one in page.numbers()] == ["DFT", "logit normalisation"]
+    assert page.numbers()[1]["gamma"] is None, "no known pulls explain it"
+    assert "γ undefined" in page.run("return document.getElementById('bars').textContent")
+    assert page.run("return location.hash").startswith("#losses=dft,logit-norm(temperature=0.5)&")
+
+
+def test_without_a_loss_the_model_is_there(page):
+    page.open("losses=")
+    assert page.numbers() == []
+    assert len(page.drawn("#bars [data-kind=p]", "height")) == 10
+
+
+def test_numbers_open_below_the_bars(page):
+    page.open("losses=sft,dft,gem,asft")
+    page.run("document.querySelector('.numbers').open = true")
+    page.settled()
+    script = """
+        const box = (id) => document.getElementById(id).getBoundingClientRect();
+        return [box("bars-numbers").bottom, box("panel-bars").bottom, box("panel-gamma").top];
+    """
+    numbers, panel, below = page.run(script)
+    assert numbers < panel < below
+
+
 @pytest.mark.parametrize(
     "fragment",
     [

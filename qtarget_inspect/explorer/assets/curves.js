@@ -125,5 +125,6 @@ function namesAtEnds(losses, names, kind, { right, top, bottom, low, high, y }) 
   });
   const heights = apart(ends, 1.2 * size, top + 0.3 * size, bottom);
   const given = (k) => ({ "dominant-baseline": "central", fill: losses[k].textColour });
-  return heights.map((height, k) => words(right + 0.5 * size, height, names[k], given(k))).join("");
+  const isThere = losses.map(({ curve }) => curve.some((point) => Number.isFinite(kind.of(point))));
+  return heights.map((height, k) => (isThere[k] ? words(right + 0.5 * size, height, names[k], given(k)) : "")).join("");
 }

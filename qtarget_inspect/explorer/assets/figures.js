@@ -5,7 +5,7 @@ const outward = (value, up) => (up ? Math.ceil(value / QUARTER - 1e-9) : Math.fl
 
 /** Gauge and reading stand beside every gamma. */
 const gammaWords = (one, short) =>
-  `γ ${shown(one.now.gamma)} · ${one.gauge}${short ? "" : ` gauge · ${one.now.reading} reading`}`;
+  `γ ${Number.isFinite(one.now.gamma) ? shown(one.now.gamma) : "undefined"} · ${one.gauge}${short ? "" : ` gauge · ${one.now.reading} reading`}`;
 
 /** Lowest and highest value that the bars reach; p and Q decide, a residual may be cut. */
 function spanOf(losses) {

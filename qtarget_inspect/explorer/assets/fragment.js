@@ -48,6 +48,8 @@ function splitSpecs(text) {
 
 /** A spec as {name, parameters}; null where there is no such loss. Values outside a slider's reach are left out. */
 function chosenFrom(spec) {
+  const whole = lossNamed(spec); // a user's loss may be called "name(parameter=1)"
+  if (whole) return { name: whole.name, parameters: {} };
   const [, name, inside] = spec.match(/^([^(]*)(?:\((.*)\))?$/s) ?? [];
   const loss = lossNamed(name);
   if (!loss) return null;
@@ -59,7 +61,7 @@ function chosenFrom(spec) {
     if (known && Number.isFinite(number) && number >= known.steps[0] && number <= known.steps.at(-1))
       parameters[key] = number;
   }
-  return { name, parameters };
+  return { name: loss.name, parameters };
 }
 
 const nearest = (values, number) =>

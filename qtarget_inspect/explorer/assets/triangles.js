@@ -11,6 +11,8 @@ const SHORTEST = 0.02,
 
 /** As many triangles as losses, as large as they get. */
 function triangleFigure(view, width, height, app) {
+  if (!view.losses.length)
+    return words(width / 2, height / 2, "no loss chosen", { "text-anchor": "middle", fill: inks.muted });
   const count = view.losses.length || 1;
   const size = inks.font * (count > 1 ? 0.92 : 1);
   const room = { top: (count > 1 ? 1.9 : 0.8) * size, foot: 1.5 * size, side: 2.2 * size };

@@ -2,7 +2,8 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const LOSSES = [...DATA.losses, ...DATA.own.map(ownLoss)];
-const lossNamed = (name) => LOSSES.find((loss) => loss.name === name);
+const bare = (name) => name?.replaceAll(" ", "");
+const lossNamed = (name) => LOSSES.find((loss) => bare(loss.name) === bare(name));
 const SIZE = DATA.tokens.length;
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 /** Points of the curves: between the slider's positions too. */
