@@ -1,9 +1,9 @@
 # %% [markdown]
 # # How far does a loss trust a label?
 #
-# Label trust gamma against p_y, the model's probability of the label. Cross-entropy trusts every label fully. DFT
-# trusts it as far as the model believes it already, Beyond-log (p_y^10) only where the model is nearly sure, and
-# ProFiT not at all up to p_y = 0.1 and fully above.
+# Cross-entropy trusts every label fully (gamma = 1), DFT as far as the model believes it already (gamma = p_y),
+# Beyond-log (p_y^10) only where the model is nearly sure, and ProFiT not at all up to p_y = 0.1 and fully above. The
+# curves are label trust against p_y, the model's probability of the label.
 #
 # Misread: a gamma near 0 does not teach the opposite; it leaves the token as the model has it.
 #

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Two formulas, one gradient
 #
-# DFT, -sg[p_y] log p_y, and p-loss, -p_y, have different values (left). Their gradients are one curve (right), so they
-# train the same model: both trust the label with gamma = p_y. A loss is what it differentiates to, not what it prints.
+# Two formulas with different values (left), DFT's -sg[p_y] log p_y and p-loss's -p_y, have one gradient (right), so
+# they train the same model. Both trust the label with gamma = p_y. A loss is what it differentiates to, not what it
+# prints.
 #
 # Misread: DFT's value rises up to p_y = 0.37 while its gradient pulls p_y up all along; a rising log is no divergence.
 #

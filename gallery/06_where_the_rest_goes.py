@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Where does the other mass go?
 #
-# Four losses, one token. Label smoothing spreads what it does not give to the label over all words alike, SFT + KL
-# gives it to the reference model, distillation all to the teacher, and Target-SFT to a mixture of the model and the
+# Four losses send what they do not give to the label to four places: label smoothing to all words alike, SFT + KL to
+# the reference model, distillation to the teacher (all of it), and Target-SFT to a mixture of the model and the
 # teacher. The upright tick is the residual: Q = gamma onehot(y) + (1 - gamma) residual.
 #
 # Misread: gammas of the four are not in one gauge; SFT + KL has its gamma in the normalized one.

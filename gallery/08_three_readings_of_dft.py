@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Three readings of one target
 #
-# Q of DFT on one token, read three times. As a pull (attractor) and with the model as residual (self), gamma is p_y
-# and the residual is p. Without any assumption (label-free) gamma is all of Q_y, which is 2 p_y - p_y^2, and the
-# residual has no label left. The bars of Q are the same: only the words for them differ.
+# One target of DFT, read three times: the bars are the same, and only the words for them differ. As a pull (attractor)
+# and with the model as residual (self), gamma is p_y and the residual is p. Without any assumption (label-free) gamma
+# is all of Q_y, which is 2 p_y - p_y^2, and the residual has no label left.
 #
 # Misread: "gamma of DFT" is no number until a reading is named; 0.25 and 0.44 are both right.
 #

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Target-SFT's eta moves the residual, not the trust
 #
-# At one token (p_y = 0.3, the teacher gives the label 0.8) eta goes from 0 to 1. gamma stays p_y. The residual runs
-# from the model (eta = 0: this is DFT) to the teacher (eta = 1), so Q on the label rises from 0.51 to 0.86, though the
-# label is trusted no more than before: the teacher believes in it.
+# eta lifts Q on the label from 0.51 to 0.86, though the label is trusted no more than before: gamma stays p_y = 0.3.
+# What moves is the residual, from the model (eta = 0: this is DFT) to the teacher (eta = 1), which gives this label
+# 0.8.
 #
 # Misread: Q on the label is not gamma; here all of the difference is the teacher's.
 #

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # A claim that does not hold under inversion
 #
-# The table of arXiv 2606.11189 has Proximal SFT with the old policy as its residual (left, with the gamma that
-# inversion finds). Differentiated, its target has the model itself there (right): the old policy enters through the
-# ratio r = p_y / old_y alone, and gamma = r up to r = 1.28, then 0. No gamma makes the two agree: off the label, one
-# has the old policy's shape and the other the model's.
+# Inversion finds the model itself as the residual of Proximal SFT (right), where the table of arXiv 2606.11189 has the
+# old policy (left, with the gamma that inversion finds). The old policy enters through the ratio r = p_y / old_y
+# alone, and gamma = r up to r = 1.28, then 0. No gamma makes the two agree: off the label, one has the old policy's
+# shape and the other the model's.
 #
 # Misread: nothing here speaks against the method; it trains what it trains, and only its row in the table reads
 # otherwise.

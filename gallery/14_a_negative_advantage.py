@@ -1,9 +1,9 @@
 # %% [markdown]
 # # PPO's clip, with a good and a bad advantage
 #
-# PPO on a token that the old policy sampled with probability 0.4. With advantage +1, gamma is the ratio r = p_y / 0.4
-# until the clip at r = 1.2 takes the gradient away. With advantage -1, gamma is -r down to the clip at r = 0.8: the
-# loss pushes away from the label, hardest where the model is surest of it.
+# With advantage +1, PPO's gamma is the ratio r = p_y / old_y until the clip at r = 1.2 takes the gradient away; with
+# advantage -1 it is -r, down to the clip at r = 0.8. The old policy sampled this token with probability 0.4. With -1
+# the loss pushes away from the label, hardest where the model is surest of it.
 #
 # Misread: gamma = 0 in the clipped part is no balance of pulls: there is no gradient at all, and Q = p.
 #

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Cross-entropy finds the distribution of the labels
 #
-# Three tokens, labels drawn from q\* = (0.5, 0.3, 0.2). Each point of the triangle is a model; arrows show where the
-# expected gradient moves it, lines where it ends. For one label (left) everything runs into the corner. For labels
-# drawn from q\* (right) every line ends at q\* itself: cross-entropy is proper.
+# With labels drawn from q\* = (0.5, 0.3, 0.2), cross-entropy leads every model to q\* itself (right): it is proper.
+# Each point of the triangle is a model of three tokens; arrows show where the expected gradient moves it, and lines
+# where it ends. For one label (left) everything runs into its corner.
 #
 # Misread: the flow is that of free logits at one context; a network moves all contexts at once.
 #

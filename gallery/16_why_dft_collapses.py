@@ -1,10 +1,9 @@
 # %% [markdown]
 # # Why DFT collapses and EAFT does not
 #
-# Labels drawn from q\* = (0.5, 0.3, 0.2). DFT weighs a label by p_y, so a logit rises where the token's q\* is above
-# the average over p and falls where it is below. The likeliest label is always above: every line runs to its corner,
-# and the others die out. EAFT's weight, the entropy, is the same for all labels of a context: it scales the step and
-# leaves the end, q\*.
+# DFT weighs a label by p_y, so a logit rises where the token's q\* is above the average over p and falls where it is
+# below. The likeliest label is always above: every line runs to its corner, and the others die out. EAFT's weight, the
+# entropy, is the same for all labels of a context: it scales the step and leaves the end, q\* = (0.5, 0.3, 0.2).
 #
 # Misread: collapse needs many labels for one context; where a context has one right label, both end at it.
 #

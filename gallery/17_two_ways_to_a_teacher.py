@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Two ways to a teacher with two modes
 #
-# The teacher gives two tokens 0.475 each. Both losses end at it (filled), for logits are free here. But reverse KL's
-# pull on a token fades with that token's p, and six points of rest, unstable ones, lie where a token is missing
-# (open). From p = (0.98, 0.01, 0.01) it takes 2.4 times as long as forward KL to give the second mode 0.4: what the
-# model does not hold is found late.
+# Forward and reverse KL both end at a teacher that gives two tokens 0.475 each (filled), for logits are free here. But
+# reverse KL's pull on a token fades with that token's p, and six points of rest, unstable ones, lie where a token is
+# missing (open). From p = (0.98, 0.01, 0.01) it takes 2.4 times as long as forward KL to give the second mode 0.4:
+# what the model does not hold is found late.
 #
 # Misread: lines tell no time, and arrows compare within one panel. What a model does that cannot hold both modes is
 # another matter.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # What is learned from q\*: proper, sharpened, flattened
 #
-# Labels are drawn from q\* = (0.5, 0.3, 0.2), grey; coloured is where the model ends. Cross-entropy learns q\* itself.
-# Beyond-log with alpha = 0.5 learns q\*^2 / Z, which is sharper; GEM, focal loss and label smoothing end flatter. The
-# word above each panel is the verdict of `qt.fixed_points`.
+# Cross-entropy learns q\* = (0.5, 0.3, 0.2), from which the labels are drawn (grey); coloured is where each model
+# ends. Beyond-log with alpha = 0.5 learns q\*^2 / Z, which is sharper; GEM, focal loss and label smoothing end
+# flatter. The word above each panel is the verdict of `qt.fixed_points`.
 #
 # Misread: flatter may be wanted (GEM is made for it); a verdict says what is learned, not whether that is good.
 #

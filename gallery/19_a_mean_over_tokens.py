@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A mean over tokens drives Q to p
 #
-# Cross-entropy averaged over N tokens has 1/N of the gradient on each. Read as that of one token, p - g is nearly p,
-# as if the loss taught next to nothing. The mean sets the step, not the target: `qt.invert` tries tokens alone and in
-# company, finds the mean and undoes it (black).
+# Cross-entropy averaged over N tokens has 1/N of the gradient on each, so that p - g lies next to p, as if the loss
+# taught next to nothing. The mean sets the step, not the target: `qt.invert` tries tokens alone and in company, finds
+# the mean and undoes it (black).
 #
 # Misread: the blue lines are right gradients, of a batch; wrong is only to read them as a token's.
 #

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A weight without its stop-gradient
 #
-# DFT is -sg[p_y] log p_y. Leave out the stop-gradient, one `.detach()`, and the weight is trained as well: gamma
-# becomes p_y (1 + log p_y). Below p_y = 1/e = 0.37 that is negative, so the loss pushes the model away from labels it
-# doubts, and hardest at p_y = 0.14.
+# Leave out DFT's stop-gradient, one `.detach()`, and its weight is trained as well: gamma is no longer p_y but p_y (1
+# + log p_y). Below p_y = 1/e = 0.37 that is negative, so the loss pushes the model away from labels it doubts, and
+# hardest at p_y = 0.14.
 #
 # Misread: both losses print the same numbers in a training log; values do not show the difference.
 #

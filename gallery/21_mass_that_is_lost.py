@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Mass that is lost: z-loss
 #
-# z-loss adds c (log Z)^2, with Z the normaliser of the softmax. Its gradient 2 c p log Z does not sum to 0, so Q does
-# not sum to 1. Shift all logits of one token: no probability changes, nor cross-entropy's target, but z-loss takes
-# mass 2 c log Z away or adds it (here c = 0.05, five hundred times the usual).
+# z-loss adds c (log Z)^2, whose gradient 2 c p log Z does not sum to 0, so that Q does not sum to 1; Z is the
+# normaliser of the softmax. Shift all logits of one token: no probability changes, nor cross-entropy's target, but
+# z-loss takes mass 2 c log Z away or adds it (here c = 0.05, five hundred times the usual).
 #
 # Misread: no token gets what is lost: where log Z > 0, every Q is lowered in proportion to p, below 0 on all but the
 # label.

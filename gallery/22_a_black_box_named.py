@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A black box, named
 #
-# A loss that somebody wrote down. `qt.identify` calls it on states made for the purpose and answers in the table's
-# words: which attractors pull, and with what law. Points: gamma as measured on probe states. Line: the law that was
-# found, predicted without calling the loss.
+# `qt.identify` calls a loss that somebody wrote down on states made for the purpose, and answers in the table's words:
+# which attractors pull, and with what law. Points: gamma as measured on probe states. Line: the law that was found,
+# predicted without calling the loss.
 #
 # Misread: a law is held against states it was not fitted to, but a branch that no state reaches stays unseen.
 #

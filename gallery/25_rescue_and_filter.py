@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Rescue and filter tokens in a real solution
 #
-# Two tokens of the solution. The teacher trusts the first ("####") far more than the model does: Target-SFT rescues
-# it, while DFT, which sees only p_y = 0.37, holds back. Nobody believes in the second ("He"): cross-entropy puts all
-# mass there, DFT leaves it, and Target-SFT turns to what the teacher would write.
+# Target-SFT rescues a label that the teacher trusts far more than the model does ("####"), where DFT, which sees p_y =
+# 0.37 alone, holds back. In the second token ("He") nobody believes: cross-entropy puts all mass there, DFT leaves it,
+# and Target-SFT turns to what the teacher would write.
 #
 # Misread: SmolLM2-135M from a dequantised Q4_1 file; its teacher is the same model with one worked example in context.
 #

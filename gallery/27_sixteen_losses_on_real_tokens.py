@@ -2,8 +2,8 @@
 # # Sixteen losses on the tokens of a real solution
 #
 # Fourteen losses of the paper's table and two beyond it, on the 36 tokens of one solution, with 95 % bootstrap
-# intervals over the tokens. gamma says how far labels are trusted, TV(Q, p) how far the target lies from the model;
-# signed is the share of tokens on which Q has negative mass.
+# intervals over the tokens. Label trust gamma says how far labels are trusted, TV(Q, p) how far the target lies from
+# the model; signed is the share of tokens on which Q has negative mass.
 #
 # Misread: gammas of different gauges do not compare, and the intervals speak of this solution, not of other texts. The
 # model is SmolLM2-135M-Instruct from a dequantised Q4_1 file.
