@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-ROUNDING = 1e-9
+ROUNDING = 1e-7
 """Numbers below this are rounding errors: they may differ, and be written with other digits."""
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?(?![\w.]*\w)")
@@ -93,3 +93,15 @@ def called_methods(notebook) -> set[str]:
         for node in ast.walk(ast.parse(cell.source))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     }
+
+
+def imported_packages(notebook) -> set[str]:
+    """The first part of what cells import."""
+    found = set()
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module.partition(".")[0])
+    return found

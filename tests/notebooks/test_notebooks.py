@@ -3,6 +3,8 @@
 import functools
 import importlib.util
 import re
+import sys
+import tomllib
 from datetime import datetime
 from pathlib import Path
 
@@ -157,6 +159,21 @@ def test_it_defines_nothing_that_the_package_has(path):
     assert reading.defined_names(notebook) & ours == set()
     drawn = {"bar", "barh", "scatter", "imshow", "contourf", "quiver", "fill_between", "hist"}
     assert reading.called_methods(notebook) & drawn == set(), "pictures come from qt.plots"
+
+
+@each
+def test_make_notebooks_installs_all_that_it_imports(path):
+    """What `make notebooks` asks for: the package itself and its extras demo, dev and notebook."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extras,) = re.findall(r"(?s)\nnotebooks:.*?\$\(ENVIRONMENT\) ([a-z ]+)\n", (ROOT / "Makefile").read_text())
+    needed = [
+        *project["dependencies"],
+        *(one for extra in extras.split() for one in project["optional-dependencies"][extra]),
+    ]
+    installed = {re.match(r"[\w-]+", one).group().replace("-", "_") for one in needed}
+    missing = reading.imported_packages(committed(path)) - installed - sys.stdlib_module_names - {"qtarget_inspect"}
+    assert missing == set()
+    assert {"jupyterlab", "ipykernel"} <= installed
 
 
 @each
