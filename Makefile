@@ -55,7 +55,7 @@ gallery:  ## draw the gallery anew: pictures, index.html and README.md; two minu
 	@$(ENVIRONMENT) demo
 	@$(BIN)/qtarget-inspect gallery
 
-notebooks:  ## open the notebooks
+notebooks:  ## open the notebooks in JupyterLab
 	@$(ENVIRONMENT) demo dev notebook
 	@$(BIN)/jupyter lab notebooks
 
