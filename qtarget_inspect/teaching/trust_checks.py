@@ -1,4 +1,4 @@
-"""Checks of label trust: of a loss that should have a law, of a law that a loss should have, of a number to be set."""
+"""Checks of label trust: of a loss that should have a law, and of a law that a loss should have."""
 
 from __future__ import annotations
 
@@ -132,37 +132,6 @@ def check_law(law: Callable[..., Any], loss: Any, *, gauge: Gauge = "natural") -
         return not_yet("that is Q_y, the label-free reading: what the residual gives the label is still in it.")
     where, trend = _where_off(given, gamma, p_y)
     return not_yet(f"your gamma is {where}.{trend and f' gamma of this loss {trend} as p_y grows.'}")
-
-
-def check_setting(value: Any, measure: Callable[[float], float], wanted: float, *, tolerance: float = 0.005) -> Check:
-    """Is a number set so that something measured comes out as wanted?
-
-    Args:
-        value: the student's number; None is not filled in.
-        measure: the number -> what comes of it, say a mean label trust on real tokens.
-        wanted: what should come of it.
-        tolerance: how far off still counts as right.
-
-    Returns:
-        Right, or what came of the student's number and whether that is too much.
-
-    Examples:
-        >>> check_setting(0.5, lambda x: x**2, 0.09)
-        not yet: 0.5 gives 0.25: too much, 0.09 is wanted.
-        >>> check_setting(0.3, lambda x: x**2, 0.09)
-        right: 0.3 gives 0.09.
-    """
-    if is_empty(value):
-        return not_filled_in("choose the number")
-    try:
-        found = float(measure(float(value)))
-    except (QTargetError, TypeError, ValueError) as error:
-        return not_yet(f"{value!r} cannot be used: {error}")
-    if abs(found - wanted) <= tolerance:
-        return right(f"{value:.4g} gives {found:.4g}.")
-    return not_yet(
-        f"{value:.4g} gives {found:.4g}: too {'much' if found > wanted else 'little'}, {wanted:.4g} is wanted."
-    )
 
 
 def _arguments(law: Callable[..., Any], states: TokenBatch) -> dict[str, Tensor]:
