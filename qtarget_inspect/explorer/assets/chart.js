@@ -30,6 +30,14 @@ function words(x, y, text, given = {}) {
   return `<text${attributes({ x: at(x), y: at(y), ...given })}>${inside}</text>`;
 }
 
+/** What keeps words that stand on lines apart from these. */
+const halo = () => ({
+  "paint-order": "stroke",
+  stroke: inks.panel,
+  "stroke-width": at(4 * inks.wide),
+  "stroke-linejoin": "round",
+});
+
 /** A word or two beside a tick. */
 const tickWords = (x, y, text, given) =>
   words(x, y, text, { "font-size": at(inks.font * 0.88), fill: inks.muted, ...given });

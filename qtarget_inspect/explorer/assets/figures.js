@@ -43,7 +43,13 @@ function barsFigure(view, width, height) {
     if (one) {
       inside.push(hatch(`hatch-${row}`, one.colour), ...lossBars(one, row, left, step, y, [low, high]));
       const name = `<tspan font-weight="700">${escaped(one.title)}</tspan>  ${escaped(gammaWords(one, narrow))}`;
-      const given = { x: at(right), y: at(row * tall + head + 0.9 * size), "text-anchor": "end", fill: one.textColour };
+      const given = {
+        x: at(right),
+        y: at(row * tall + head + 0.9 * size),
+        "text-anchor": "end",
+        fill: one.textColour,
+        ...halo(),
+      };
       inside.push(`<text${attributes(given)}>${name}</text>`);
     }
     inside.push(rule(left, y(0), right, y(0), inks.muted));
