@@ -39,7 +39,7 @@ from qtarget_inspect.vocabulary import directions
 from qtarget_inspect.vocabulary.pulls import LABEL
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from qtarget_inspect.plots.shown_figure import ShownFigure
 
 P_LABEL_EDGES = (0.0, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0)
 """Bins of p_y in which gamma is shown."""
@@ -128,8 +128,10 @@ class Inspection:
         return in_text(self.name, self.headline(), describe(self), self.warnings)
 
     def _repr_html_(self) -> str:
+        from qtarget_inspect.inspection_pictures import page_in_html
+
         curve = self.table().to_html(index=False, float_format=lambda value: f"{value:.4g}", border=0)
-        more = f"<details><summary>gamma over p_y</summary>{curve}</details>"
+        more = f"{page_in_html(self)}<details><summary>gamma over p_y</summary>{curve}</details>"
         return in_html(self.name, self.headline(), describe(self), self.warnings, more)
 
     def to_latex(self) -> str:
@@ -201,7 +203,7 @@ class Inspection:
             }
         ])
 
-    def plot(self, *, token: int | None = None, layout: str = "slide") -> Figure:
+    def plot(self, *, token: int | None = None, layout: str = "slide") -> ShownFigure:
         """The inspection as a page of four panels.
 
         gamma against p_y (`plot_gamma`), the gradient on the label and on the model's favourite other token

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
+from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtarget_inspect.analysis.population.summary import Q_STAR, example_models
@@ -58,6 +60,20 @@ def page_data(seen: Inspection, token: int | None) -> PageData:
     models: dict[str, Any] = {**example_models(len(Q_STAR))}
     field = had("field", lambda: simplex_field(seen.loss, q_star=Q_STAR, **models))
     return PageData(seen.name, seen.headline(), _category(seen), curves, target, state, field, missing)
+
+
+def page_in_html(seen: Inspection) -> str:
+    """The page as an image that stands in the text, for a notebook.
+
+    Args:
+        seen: the inspection.
+
+    Returns:
+        An `<img>` with the picture in it.
+    """
+    picture = b64encode(seen.plot(layout="strip")._repr_png_()).decode()
+    words = f"{seen.name}: label trust and gradient against p_y, a target on one token, the flow on three tokens"
+    return f'<img alt="{escape(words)}" src="data:image/png;base64,{picture}" style="max-width:100%">'
 
 
 def _category(seen: Inspection) -> str:

@@ -180,6 +180,7 @@ def test_html_is_escaped_and_whole():
     html = seen._repr_html_()
     assert "<table>" in html
     assert "gamma over p_y" in html
+    assert '<img alt="dft: label trust' in html
     evil = qt.adapt(root_dft, name="<script>alert(1)</script>")
     assert "<script>" not in qt.inspect(evil)._repr_html_()
 

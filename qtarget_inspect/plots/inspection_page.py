@@ -8,12 +8,12 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.plots.gamma_curve import plot_gamma
 from qtarget_inspect.plots.gradient_curve import plot_gradient
+from qtarget_inspect.plots.shown_figure import ShownFigure
 from qtarget_inspect.plots.simplex_flow import plot_simplex
 from qtarget_inspect.plots.style import INK, colour_of, figure_style, legible
 from qtarget_inspect.plots.target_bars import plot_target
@@ -70,7 +70,7 @@ class PageData:
     missing: Mapping[str, str]
 
 
-def inspection_page(page: PageData, *, layout: str = "slide") -> Figure:
+def inspection_page(page: PageData, *, layout: str = "slide") -> ShownFigure:
     """Label trust against p_y, the gradient on label and favourite, Q against p on one token, the flow on three.
 
     Misread:
@@ -94,7 +94,7 @@ def inspection_page(page: PageData, *, layout: str = "slide") -> Figure:
     sizes = LAYOUTS[layout]
     with figure_style(sizes.size):
         room = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08)
-        figure = Figure(figsize=(sizes.width, sizes.height), layout=room)
+        figure = ShownFigure(figsize=(sizes.width, sizes.height), layout=room)
         figure.suptitle(f"{page.name}\n{page.headline}", size=1.1 * sizes.size, color=legible(colour_of(page.category)))
         rows = -(-len(PANELS) // sizes.columns)
         grid = figure.add_gridspec(rows, sizes.columns, height_ratios=[1.0] * (rows - 1) + [1.3])

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
+from qtarget_inspect.plots.shown_figure import ShownFigure
 from qtarget_inspect.plots.style import figure_style
 from qtarget_inspect.plots.target_bars import bar_limits, key_handles, plot_target
 from qtarget_inspect.plots.token_strip import KEY, LABEL_COLUMNS, LETTER, plot_tokens, strip_height, strip_key
@@ -45,7 +44,7 @@ LAYOUTS = {"slide": Layout(8.0, 7.5, 6, 1.5), "column": Layout(3.4, 6.0, 3, 1.2)
 
 def solution_figure(
     records: pd.DataFrame, targets: pd.DataFrame, *, layout: str = "slide", caption: str = ""
-) -> Figure:
+) -> ShownFigure:
     """The strip of tokens above the bars of one of them.
 
     Args:
@@ -62,7 +61,7 @@ def solution_figure(
         categories = targets.drop_duplicates("method").set_index("method")["category"]
         records = records.assign(category=records["method"].map(categories))
         columns = int((sizes.width * 72 - 14) / (LETTER * sizes.size)) - LABEL_COLUMNS
-        figure = Figure(figsize=(sizes.width, 4), layout="constrained")
+        figure = ShownFigure(figsize=(sizes.width, 4), layout="constrained")
         methods = list(targets.groupby("method", sort=False))
         rows_of_bars = -(-len(methods) // sizes.panels)
         note = wrap(caption, int(sizes.width * 72 / (0.5 * sizes.size)))

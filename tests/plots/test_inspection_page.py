@@ -11,6 +11,7 @@ import qtarget_inspect as qt
 from qtarget_inspect.inspection import Inspection
 from qtarget_inspect.inspection_pictures import page_data
 from qtarget_inspect.plots.inspection_page import LAYOUTS, inspection_page
+from qtarget_inspect.plots.shown_figure import ShownFigure
 from qtarget_inspect.plots.style import CATEGORY_COLOURS
 
 
@@ -163,3 +164,7 @@ def test_an_inspection_draws_its_page():
     assert "sharpening" in flow.get_title()
     assert "= 0.55" in bars.get_title()
     assert figure.get_suptitle() == f"root_dft\n{seen.headline()}"
+
+
+def test_a_notebook_without_pyplot_shows_it():
+    assert ShownFigure(figsize=(1, 1))._repr_png_().startswith(b"\x89PNG")
