@@ -11,6 +11,7 @@ from qtarget_inspect.plots.style import CATEGORY_COLOURS, figure_style, save_fig
 from qtarget_inspect.plots.table_figure import plot_table
 from qtarget_inspect.plots.target_bars import plot_target
 from qtarget_inspect.plots.target_curve import plot_q
+from qtarget_inspect.plots.target_panels import plot_targets
 from qtarget_inspect.plots.token_strip import plot_tokens
 from qtarget_inspect.plots.trust_map import plot_trust_map
 
@@ -26,6 +27,7 @@ __all__ = [
     "plot_simplex",
     "plot_table",
     "plot_target",
+    "plot_targets",
     "plot_tokens",
     "plot_trust_map",
     "save_figure",

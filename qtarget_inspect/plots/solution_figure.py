@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtarget_inspect.plots.shown_figure import ShownFigure
 from qtarget_inspect.plots.style import figure_style
-from qtarget_inspect.plots.target_bars import bar_limits, key_handles, plot_target
+from qtarget_inspect.plots.target_panels import plot_targets
 from qtarget_inspect.plots.token_strip import KEY, LABEL_COLUMNS, LETTER, plot_tokens, strip_height, strip_key
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def solution_figure(
 
     Args:
         records: as `plot_tokens` takes them.
-        targets: as `plot_target` takes them, for several methods at one position (column position).
+        targets: as `plot_targets` takes them, for several methods at one position (column position).
         layout: "slide" or "column".
         caption: what model and text these are, small below.
 
@@ -85,21 +85,7 @@ def _draw_strip(figure: SubFigure, records: pd.DataFrame, columns: int, sizes: L
 
 
 def _draw_bars(figure: SubFigure, records: pd.DataFrame, targets: pd.DataFrame, sizes: Layout, rows: int) -> None:
-    axes = figure.subplots(rows, sizes.panels, sharex=True, squeeze=False)
-    panels = list(targets.groupby("method", sort=False))
-    limits = bar_limits(targets, axes.flat[0])
-    for ax, (_, group) in zip(axes.flat, panels, strict=False):
-        plot_target(group, key=False, ax=ax)
-        ax.set_xlim(*limits)
-    for ax in axes.flat[len(panels) :]:
-        ax.set_axis_off()
-    for row in axes:
-        for ax in row[1:]:
-            ax.set_yticklabels([])
+    plot_targets(targets, axes=figure.subplots(rows, sizes.panels, squeeze=False))
     position = targets["position"].iloc[0]
     at = records[records["position"] == position].iloc[0]
     figure.suptitle(f"The model p and the induced target Q at token {position}, “{at['token']}”", size=sizes.size)
-    handles = key_handles(targets)
-    figure.legend(
-        handles=handles, loc="outside lower right", ncols=4, frameon=False, handlelength=1.2, columnspacing=1.0
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -31,6 +32,9 @@ COLUMNS = ("method", "category", "gauge", "gamma", "token", "is_label", "p", "q"
 MARKED = 0.01
 """The least change of a probability that is written at its bar."""
 
+PANEL_COLUMNS = ("loss", "method", "position", "gauge", "reading")
+"""What one panel has one of."""
+
 _WHOLE, _HALF = 0.84, 0.44
 """Heights of the bars of p and Q."""
 
@@ -58,7 +62,7 @@ def plot_target(records: pd.DataFrame, *, key: bool = True, ax: Axes | None = No
         bar is no probability; it says that the pull is away from a token by more than p has there.
 
     Args:
-        records: rows of `qt.target_table` of one loss.
+        records: rows of `qt.target_table` of one loss on one token; `plot_targets` takes several.
         key: whether to say below what bar, tick and hatching are.
         ax: where to draw; a new figure by default.
 
@@ -66,38 +70,24 @@ def plot_target(records: pd.DataFrame, *, key: bool = True, ax: Axes | None = No
         The axes; containers are p, Q where it is not negative, and Q where it is; texts are the changes.
 
     Raises:
-        QTargetError: columns are missing, or the rows are of several losses or tokens.
+        QTargetError: columns are missing, the rows are of several losses, tokens, gauges or readings, or the axes share
+            their rows with a panel of other entries.
     """
     check_columns(records, COLUMNS, "plot_target", "qt.target_table(reading, token)")
-    if records["method"].nunique() > 1 or records["token"].size != records.drop_duplicates("entry")["token"].size:
+    several = [name for name in PANEL_COLUMNS if name in records.columns and records[name].nunique() > 1]
+    if several or records.duplicated("entry").any():
         raise QTargetError(
-            f"plot_target draws one loss on one token, and the table has {', '.join(records['method'].unique())}. "
-            "Pass e.g. table[table.method == 'DFT']."
+            "plot_target draws one loss on one token in one gauge and reading, and the table has several: "
+            f"{', '.join(map(str, _found(records, several)))}. Pass e.g. table[table.method == 'DFT'], or draw "
+            "all of them with plot_targets."
         )
     if ax is None:
         with figure_style(8):
             return plot_target(records, key=key, ax=new_axes(3.4, 2.2))
-    first = records.iloc[0]
-    colour = colour_of(first["category"])
-    _bars(ax, records, colour)
-    _residual_ticks(ax, records)
-    ax.axvline(0, color="black", linewidth=0.6, zorder=4)
-    dress(ax)
-    ax.spines["left"].set_visible(False)
-    ax.set_yticks(np.arange(len(records)), records["token"], family="DejaVu Sans Mono")
-    for text, is_label in zip(ax.get_yticklabels(), records["is_label"], strict=True):
-        text.set_fontweight("bold" if is_label else "normal")
-    ax.set_ylim(len(records) - 0.5, -0.5)
-    low, high = bar_limits(records, ax)
-    ax.set_xlim(low, high)
-    if high - low < _FEW_TICKS:
-        ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-    ax.tick_params(axis="y", length=0)
-    _changes(ax, records, colour)
-    ax.set_title(f"{first['method']}\n$\\gamma$ = {_number(first['gamma'])}, {first['gauge']}", color=legible(colour))
+    draw_target(ax, records, bar_limits(records, ax))
     if key:
         ax.legend(
-            handles=key_handles(records, colour),
+            handles=key_handles(records, colour_of(records["category"].iloc[0])),
             loc="upper center",
             bbox_to_anchor=(0.5, -0.14),
             ncols=4,
@@ -106,6 +96,61 @@ def plot_target(records: pd.DataFrame, *, key: bool = True, ax: Axes | None = No
             columnspacing=1.0,
         )
     return ax
+
+
+def _found(records: pd.DataFrame, several: Sequence[str]) -> list[Any]:
+    """What a table has several of: methods, positions, ...; else the entries that stand in it twice."""
+    if not several:
+        return records.loc[records.duplicated("entry"), "token"].unique().tolist()
+    name = "method" if several[0] == "loss" else several[0]
+    return [f"{name} {value}" if name == "position" else value for value in records[name].unique()]
+
+
+def draw_target(ax: Axes, records: pd.DataFrame, limits: tuple[float, float]) -> None:
+    """Draw one panel, without a key.
+
+    Args:
+        ax: where to draw; it may share its axes with panels of the same entries.
+        records: rows of `qt.target_table` of one loss on one token.
+        limits: ends of the axis of probabilities.
+
+    Raises:
+        QTargetError: the axes share their rows with a panel of other entries.
+    """
+    first = records.iloc[0]
+    colour = colour_of(first["category"])
+    _write_entries(ax, records)
+    _bars(ax, records, colour)
+    _residual_ticks(ax, records)
+    ax.axvline(0, color="black", linewidth=0.6, zorder=4)
+    dress(ax)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlim(*limits)
+    if limits[1] - limits[0] < _FEW_TICKS:
+        ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    _changes(ax, records, colour)
+    ax.set_title(f"{first['method']}\n$\\gamma$ = {_number(first['gamma'])}, {first['gauge']}", color=legible(colour))
+
+
+def _write_entries(ax: Axes, records: pd.DataFrame) -> None:
+    """The entries' texts, a row each, the label in bold."""
+    texts = records["token"].tolist()
+    for other in ax.get_shared_y_axes().get_siblings(ax):
+        if other is not ax and other.containers and [text.get_text() for text in _row_names(other)] != texts:
+            raise QTargetError(
+                f"plot_target: these axes share their rows with a panel of other entries than {', '.join(texts)}. "
+                "Pass axes made with sharey=False."
+            )
+    ax.set_yticks(np.arange(len(texts)), texts, family="DejaVu Sans Mono")
+    for name, is_label in zip(_row_names(ax), records["is_label"], strict=True):
+        name.set(fontweight="bold" if is_label else "normal", family="DejaVu Sans Mono")
+    ax.set_ylim(len(texts) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+
+
+def _row_names(ax: Axes) -> list[Any]:
+    """Tick labels of all rows, those included that shared axes do not show."""
+    return [tick.label1 for tick in ax.yaxis.get_major_ticks()]
 
 
 def bar_limits(records: pd.DataFrame, ax: Axes) -> tuple[float, float]:

@@ -192,8 +192,31 @@ def test_numbers_have_room(ax, targets):
 
 
 def test_bars_of_two_losses_at_once_are_refused(ax, targets):
-    with pytest.raises(QTargetError, match="one loss on one token, and the table has SFT, DFT, GEM"):
+    with pytest.raises(QTargetError, match="the table has several: SFT, DFT, GEM"):
         plot_target(targets, ax=ax)
+
+
+def test_bars_of_two_tokens_at_once_are_refused_though_no_entry_is_twice(ax, targets):
+    group = targets[targets.method == "DFT"]
+    elsewhere = group.assign(position=3, entry=group.entry + 3)
+    with pytest.raises(QTargetError, match="the table has several: position 2, position 3"):
+        plot_target(pd.concat([group, elsewhere]), ax=ax)
+    with pytest.raises(QTargetError, match="the table has several: t0, t1, t2"):
+        plot_target(pd.concat([group, group]), ax=ax)
+
+
+def test_axes_may_share_their_rows(targets):
+    left, right = Figure().subplots(1, 2, sharey=True)
+    for ax, method in ((left, "SFT"), (right, "DFT")):
+        plot_target(targets[targets.method == method], ax=ax)
+    assert [(text.get_text(), text.get_weight()) for text in left.get_yticklabels()] == [
+        ("t0", "bold"),
+        ("t1", "normal"),
+        ("t2", "normal"),
+    ]
+    assert right.get_yticklabels() == [], "matplotlib hides the inner ones"
+    with pytest.raises(QTargetError, match="a panel of other entries than other, t1, t2"):
+        plot_target(targets[targets.method == "GEM"].replace({"token": {"t0": "other"}}), ax=right)
 
 
 @pytest.mark.parametrize(
