@@ -7,9 +7,10 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from qtarget_inspect.plots.shown_figure import ShownFigure
-from qtarget_inspect.plots.style import figure_style
+from qtarget_inspect.plots.strip_layout import key_of, strip_columns, strip_size
+from qtarget_inspect.plots.style import figure_style, plain
 from qtarget_inspect.plots.target_panels import plot_targets
-from qtarget_inspect.plots.token_strip import KEY, LABEL_COLUMNS, LETTER, plot_tokens, strip_height, strip_key
+from qtarget_inspect.plots.token_strip import MARKERS, plot_tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,32 +61,29 @@ def solution_figure(
     with figure_style(sizes.size):
         categories = targets.drop_duplicates("method").set_index("method")["category"]
         records = records.assign(category=records["method"].map(categories))
-        columns = int((sizes.width * 72 - 14) / (LETTER * sizes.size)) - LABEL_COLUMNS
+        columns = strip_columns(records, sizes.width - 0.2, sizes.size)
         figure = ShownFigure(figsize=(sizes.width, 4), layout="constrained")
         methods = list(targets.groupby("method", sort=False))
         rows_of_bars = -(-len(methods) // sizes.panels)
         note = wrap(caption, int(sizes.width * 72 / (0.5 * sizes.size)))
         heights = [
-            strip_height(records, columns, sizes.size) + KEY * sizes.size / 72,
+            strip_size(records, columns, sizes.size, key_of(records, tuple(MARKERS)))[1] + sizes.line,
             rows_of_bars * sizes.bars + 3.4 * sizes.line,
             max(1, len(note)) * sizes.line,
         ]
         figure.set_size_inches(sizes.width, sum(heights))
         parts: Any = figure.subfigures(3, 1, height_ratios=heights)
         upper, lower, foot = parts
-        _draw_strip(upper, records, columns, sizes)
+        plot_tokens(records, columns=columns, size=sizes.size, ax=upper.add_subplot())
         _draw_bars(lower, records, targets, sizes, rows_of_bars)
-        foot.text(0.01, 0.5, "\n".join(note), size=sizes.size * 0.8, color="#555555", ha="left", va="center")
+        foot.text(0.01, 0.5, plain("\n".join(note)), size=sizes.size * 0.8, color="#555555", ha="left", va="center")
     return figure
-
-
-def _draw_strip(figure: SubFigure, records: pd.DataFrame, columns: int, sizes: Layout) -> None:
-    ax = plot_tokens(records, columns=columns, size=sizes.size, ax=figure.add_subplot())
-    strip_key(figure, ax, records, size=sizes.size)
 
 
 def _draw_bars(figure: SubFigure, records: pd.DataFrame, targets: pd.DataFrame, sizes: Layout, rows: int) -> None:
     plot_targets(targets, axes=figure.subplots(rows, sizes.panels, squeeze=False))
     position = targets["position"].iloc[0]
     at = records[records["position"] == position].iloc[0]
-    figure.suptitle(f"The model p and the induced target Q at token {position}, “{at['token']}”", size=sizes.size)
+    figure.suptitle(
+        f"The model p and the induced target Q at token {position}, “{plain(at['token'])}”", size=sizes.size
+    )

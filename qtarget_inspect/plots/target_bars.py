@@ -16,12 +16,14 @@ from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.plots.style import (
     INK,
     MODEL_COLOUR,
+    MONO,
     check_columns,
     colour_of,
     dress,
     figure_style,
     legible,
     new_axes,
+    plain,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ PANEL_COLUMNS = ("loss", "method", "position", "gauge", "reading")
 
 _WHOLE, _HALF = 0.84, 0.44
 """Heights of the bars of p and Q."""
+
+_SEEN = 1e-3
+"""A bar shorter than this cannot be seen, and rounding is no negative mass: the key is silent about it."""
 
 _FAR = 0.25
 """How far beyond [0, 1] and all bars a residual may lie to be drawn where it is."""
@@ -129,21 +134,23 @@ def draw_target(ax: Axes, records: pd.DataFrame, limits: tuple[float, float]) ->
     if limits[1] - limits[0] < _FEW_TICKS:
         ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     _changes(ax, records, colour)
-    ax.set_title(f"{first['method']}\n$\\gamma$ = {_number(first['gamma'])}, {first['gauge']}", color=legible(colour))
+    ax.set_title(
+        f"{plain(first['method'])}\n$\\gamma$ = {_number(first['gamma'])}, {first['gauge']}", color=legible(colour)
+    )
 
 
 def _write_entries(ax: Axes, records: pd.DataFrame) -> None:
     """The entries' texts, a row each, the label in bold."""
-    texts = records["token"].tolist()
+    texts = [plain(text, MONO) for text in records["token"]]
     for other in ax.get_shared_y_axes().get_siblings(ax):
         if other is not ax and other.containers and [text.get_text() for text in _row_names(other)] != texts:
             raise QTargetError(
                 f"plot_target: these axes share their rows with a panel of other entries than {', '.join(texts)}. "
                 "Pass axes made with sharey=False."
             )
-    ax.set_yticks(np.arange(len(texts)), texts, family="DejaVu Sans Mono")
+    ax.set_yticks(np.arange(len(texts)), texts, family=MONO)
     for name, is_label in zip(_row_names(ax), records["is_label"], strict=True):
-        name.set(fontweight="bold" if is_label else "normal", family="DejaVu Sans Mono")
+        name.set(fontweight="bold" if is_label else "normal", family=MONO)
     ax.set_ylim(len(texts) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
 
@@ -191,7 +198,7 @@ def key_handles(records: pd.DataFrame, colour: str = "#555555") -> list[Any]:
         handles.append(Line2D([], [], color=INK, marker="|", ls="none", ms=7, mew=1.3, label="residual"))
     if (records["residual"].notna() & ~near).any():
         handles.append(Line2D([], [], color=INK, marker=">", ls="none", ms=3, label="residual far off"))
-    if (records["q"] < 0).any():
+    if (records["q"] < -_SEEN).any():
         handles.append(Patch(facecolor="white", edgecolor=colour, hatch="//////", label="Q < 0"))
     return handles
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.style import check_columns, colour_of, figure_style
+from qtarget_inspect.plots.style import check_columns, colour_of, figure_style, plain
 from qtarget_inspect.plots.target_bars import COLUMNS, PANEL_COLUMNS, bar_limits, draw_target, key_handles
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def plot_targets(
 
     Misread:
         As `plot_target`. The panels share their scale, so bars compare in length; but gammas and bars of two gauges do
-        not, and each title names its own. Entries stand in the order of p on their token: the panel of another token may
-        have other entries in other rows.
+        not, and each title names its own. Entries stand in the order of p on their token: those of another token may
+        have other rows.
 
     Args:
         records: rows of `qt.target_table`, of several losses or of several tables put together (`pandas.concat`).
@@ -79,7 +79,7 @@ def plot_targets(
     limits = bar_limits(records, given.flat[0])
     for ax, (name, rows) in zip(given.flat, panels, strict=False):
         draw_target(ax, rows, limits)
-        ax.set_title("\n".join([name, ax.get_title().split("\n", 1)[1]]), color=ax.title.get_color())
+        ax.set_title("\n".join([plain(name), ax.get_title().split("\n", 1)[1]]), color=ax.title.get_color())
     for ax in given.flat[len(panels) :]:
         ax.set_axis_off()
     entries = [rows["token"].tolist() for _, rows in panels]

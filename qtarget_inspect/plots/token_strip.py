@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 
-from qtarget_inspect.plots.style import GAMMA_COLOURS, check_columns, colour_of, figure_style, legible
+from qtarget_inspect.plots.strip_layout import (
+    ABOVE,
+    BAR,
+    KEY_LINE,
+    MARGIN,
+    Frame,
+    cut_text,
+    fit_strip,
+    key_of,
+    shown_names,
+    strip_size,
+)
+from qtarget_inspect.plots.style import GAMMA_COLOURS, MONO, check_columns, colour_of, figure_style, legible, readable
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import FigureBase
 
-COLUMNS = ("position", "token", "p_label", "method", "gauge", "gamma")
+COLUMNS = ("loss", "position", "token", "p_label", "method", "gauge", "gamma")
 
 MARKERS = {"rescue": "^", "filter": "v", "doubted": "D", "conflict": "o", "signed": "s"}
 """Telling tokens are marked by shape as well as by colour."""
@@ -30,27 +42,25 @@ MARKER_COLOURS = {
     "signed": "#56b4e9",
 }
 
-LABEL_COLUMNS = 11
-NARROWEST = 4
-ABOVE = 2
-"""Rows above the losses: the token, and p_y."""
+_PAD = 8 / 72  # inches that a constrained layout leaves free
 
-LETTER = 0.602
-"""Width of a letter of DejaVu Sans Mono, in font sizes."""
-
-ROW = 1.5
-"""Height of a row, in font sizes."""
-
-KEY = 5.0
-"""Height of the colour bar and the marks below a strip, in font sizes."""
+WIDEST = 100
+"""Letters in a line of a new figure."""
 
 
-def plot_tokens(records: pd.DataFrame, *, columns: int = 100, size: float = 7.0, ax: Axes | None = None) -> Axes:
+def plot_tokens(
+    records: pd.DataFrame,
+    *,
+    columns: int | None = None,
+    size: float | None = None,
+    key: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
     """Tokens as they are read, under each a row a loss, tinted by gamma.
 
     Tokens are as wide as their text, and lines are broken where they are full. A cell without gamma stays white with
     a cross; gamma above 1 is orange, below 0 pink. Telling tokens are bold, with a mark above. A method in the
-    normalized gauge among others in the unit gauge has an asterisk.
+    normalized gauge among others in the unit gauge has an asterisk. Texts of more than 24 letters are cut ("…").
 
     Misread:
         A dark cell says that the target trusts the label, not that the loss moves p much: where p_y is near 1 nothing
@@ -59,104 +69,111 @@ def plot_tokens(records: pd.DataFrame, *, columns: int = 100, size: float = 7.0,
         is about the token under the models, and the same in all rows; it does not say what a loss makes of it.
 
     Args:
-        records: rows of `qt.token_table`: position, token, p_label, method, gauge, gamma; category (for the colour of
-            the method's name) and telling (a key of `MARKERS`, or "") where there are such columns.
-        columns: letters in a line, of `size` in a fixed-width font.
-        size: font size in points.
-        ax: where to draw; by default a new figure, as large as the text, with its key.
+        records: rows of `qt.token_table`: loss, position, token, p_label, method, gauge, gamma; category (for the
+            colour of the method's name) and telling (a key of `MARKERS`, or "") where there are such columns.
+        columns: letters in a line, of a fixed-width font; by default as many as fit, 100 in a new figure.
+        size: font size in points, by default that of the style, 7 in a new figure. Where `ax` is given, letters shrink
+            until the text fits into it.
+        key: whether to say below what tints and marks are.
+        ax: where to draw, laid out as it will stay; by default a new figure, as large as the text.
 
     Returns:
-        The axes; the tinted cells are its first collection, one value a token and method.
+        The axes; the tinted cells are its first collection, one value a token and method; the colour bar is its child,
+        the marks' names its legend.
 
     Raises:
         QTargetError: columns are missing.
     """
     check_columns(records, COLUMNS, "plot_tokens", "qt.token_table(losses, batch)")
     if ax is None:
-        return _with_key(records, columns, size)
-    methods = records.drop_duplicates("method")
-    names, shown = methods["method"].tolist(), _marked_names(methods)
+        return _in_new_figure(records, columns or WIDEST, size or 7.0, key)
+    methods = records.drop_duplicates("loss")
     tokens = records.drop_duplicates("position").sort_values("position").to_dict("records")
-    places = _places([token["token"] for token in tokens], columns)
-    height = len(names) + ABOVE + 1.4
-    gamma = records.pivot(index="position", columns="method", values="gamma")[names].to_numpy()  # [N, methods]
-    cells, values = [], []
-    for number, (line, left, width) in enumerate(places):
-        top = line * height + ABOVE
-        for row in range(len(names)):
-            cells.append(_box(left, top + row, width - 0.3, 0.92))
-            values.append(gamma[number, row])
+    texts = [readable(token["token"], MONO) for token in tokens]
+    names = shown_names(methods)
+    ax.set_axis_off()
+    figure: Any = ax.get_figure(root=True)
+    figure.draw_without_rendering()  # lays the figure out, so that the box is what it will be
+    box = ax.get_window_extent()
+    across, down = (72 * side / figure.dpi for side in (box.width, box.height))  # points
+    shown = key_of(records, tuple(MARKERS), shown=key)
+    frame = fit_strip(texts, names, columns, size or mpl.rcParams["font.size"], (across, down), shown)
+    ax.set_xlim(-frame.names, frame.width - frame.names)
+    ax.set_ylim(frame.height - MARGIN, -MARGIN)
+    _tint(ax, records, methods["loss"].tolist(), tokens, frame)
+    _write_tokens(ax, tokens, texts, frame)
+    colours = [legible(colour_of(category)) for category in methods.get("category", [""] * len(names))]
+    for line in range(frame.lines):
+        _write_names(ax, line * frame.block, names, colours, frame.size)
+    for artist in (*ax.texts, *ax.lines):
+        artist.set_in_layout(False)  # all of it lies inside, and a layout need not make room
+    if key:
+        _key(ax, records, frame)
+    return ax
+
+
+def _tint(ax: Axes, records: pd.DataFrame, losses: list[str], tokens: Sequence[Any], frame: Frame) -> None:
+    """A cell a token and loss, with a cross where gamma is undefined."""
+    gamma = records.pivot(index="position", columns="loss", values="gamma")[losses]
+    values = gamma.loc[[token["position"] for token in tokens]].to_numpy()  # [N, losses]
+    corners = [
+        (left, line * frame.block + ABOVE + row, width - 0.3)
+        for line, left, width in frame.places
+        for row in range(len(losses))
+    ]
     tint = PolyCollection(
-        cells,
-        array=np.ma.masked_invalid(values),
+        [_box(left, top, width, 0.92) for left, top, width in corners],
+        array=np.ma.masked_invalid(values.ravel()),
         cmap=_colours(),
         norm=mpl.colors.Normalize(0, 1),
         edgecolors="#9a9a9a",
         linewidths=0.25,
     )
-    ax.add_collection(tint)
-    for (left, top), value in zip((cell[0] for cell in cells), values, strict=True):
+    ax.add_collection(tint, autolim=False)
+    for (left, top, _), value in zip(corners, values.ravel(), strict=True):
         if np.isnan(value):
-            ax.text(left + 0.8, top + 0.5, "×", size=size, ha="center", va="center")
-    _write_tokens(ax, tokens, places, height, size)
-    colours = [legible(colour_of(category)) for category in methods.get("category", [""] * len(names))]
-    for line in range(places[-1][0] + 1):
-        _write_names(ax, line * height, shown, colours, size)
-    ax.set_xlim(-LABEL_COLUMNS, columns)
-    ax.set_ylim((places[-1][0] + 1) * height - 1.3, -0.9)
-    ax.set_axis_off()
-    return ax
+            ax.text(left + 0.8, top + 0.5, "×", size=frame.size, ha="center", va="center")
 
 
-def _write_tokens(
-    ax: Axes, tokens: Sequence[dict[str, Any]], places: Sequence[tuple[int, float, float]], height: float, size: float
-) -> None:
+def _write_tokens(ax: Axes, tokens: Sequence[dict[str, Any]], texts: Sequence[str], frame: Frame) -> None:
     """Each token with p_y below it, and its mark, if it has one, above."""
-    for token, (line, left, width) in zip(tokens, places, strict=True):
-        middle, top = left + (width - 0.3) / 2, line * height
-        bold = "bold" if token.get("telling") else "normal"
+    for token, text, (line, left, width) in zip(tokens, texts, frame.places, strict=True):
+        middle, top = left + (width - 0.3) / 2, line * frame.block
         ax.text(
             middle,
             top + 0.45,
-            token["token"],
-            size=size,
-            family="DejaVu Sans Mono",
+            cut_text(text, frame.columns - 1),
+            size=frame.size,
+            family=MONO,
             ha="center",
             va="center",
-            weight=bold,
+            weight="bold" if token.get("telling") else "normal",
+            parse_math=False,
         )
         ax.text(
-            middle, top + 1.45, _short(token["p_label"]), size=size * 0.86, color="#555555", ha="center", va="center"
+            middle,
+            top + 1.45,
+            _short(token["p_label"]),
+            size=0.86 * frame.size,
+            color="#555555",
+            ha="center",
+            va="center",
         )
         if token.get("telling") in MARKERS:
-            name = token["telling"]
-            style: dict[str, Any] = {
-                "marker": MARKERS[name],
-                "color": MARKER_COLOURS[name],
-                "ls": "none",
-                "ms": size * 0.6,
-            }
-            ax.plot(middle, top - 0.4, **style, clip_on=False, label=name)
+            ax.plot(middle, top - 0.4, **_mark(token["telling"], frame.size))
+
+
+def _mark(name: str, size: float) -> dict[str, Any]:
+    """How a telling token is marked."""
+    colour = MARKER_COLOURS[name]
+    return {"marker": MARKERS[name], "color": colour, "ls": "none", "ms": size * 0.6, "label": name}
 
 
 def _write_names(ax: Axes, top: float, names: Sequence[str], colours: Sequence[str], size: float) -> None:
     """p_y and the methods, left of a line."""
     ax.text(-1, top + 1.45, "$p_y$", size=size, color="#555555", ha="right", va="center")
     for row, (name, colour) in enumerate(zip(names, colours, strict=True)):
-        ax.text(-1, top + ABOVE + row + 0.45, name, size=size, color=colour, ha="right", va="center")
-
-
-def _places(texts: Sequence[str], columns: int) -> list[tuple[int, float, float]]:
-    """(line, left edge, width) of each token, in letters; a line break in the text ends no line of its own."""
-    places: list[tuple[int, float, float]] = []
-    line, left = 0, 0.0
-    for text in texts:
-        width = float(max(NARROWEST, len(text) + 1))
-        if left + width > columns and left > 0:
-            line, left = line + 1, 0.0
-        places.append((line, left, width))
-        left += width
-    return places
+        ax.text(-1, top + ABOVE + row + 0.45, name, size=size, color=colour, ha="right", va="center", parse_math=False)
 
 
 def _box(left: float, top: float, width: float, height: float) -> list[tuple[float, float]]:
@@ -175,81 +192,47 @@ def _colours() -> mpl.colors.Colormap:
     return mpl.colormaps[GAMMA_COLOURS].with_extremes(over="#d55e00", under="#cc79a7", bad="white")
 
 
-def strip_height(records: pd.DataFrame, columns: int, size: float) -> float:
-    """How high a strip is.
-
-    Args:
-        records: rows of `qt.token_table`.
-        columns: letters in a line.
-        size: font size in points.
-
-    Returns:
-        Inches.
-    """
-    texts = records.drop_duplicates("position").sort_values("position")["token"].tolist()
-    lines = _places(texts, columns)[-1][0] + 1
-    rows = lines * (records["method"].nunique() + ABOVE + 1.4) - 0.4
-    return rows * ROW * size / 72
-
-
-def strip_key(figure: FigureBase, ax: Axes, records: pd.DataFrame, *, size: float) -> None:
-    """The colour bar of gamma below a strip, and below that the marks that occur.
-
-    Args:
-        figure: the figure or subfigure of the strip.
-        ax: the strip.
-        records: rows of `qt.token_table`.
-        size: font size in points.
-    """
+def _key(ax: Axes, records: pd.DataFrame, frame: Frame) -> None:
+    """Below the tokens: the marks that occur on the left, the colour bar of gamma on the right, or below them."""
+    size, marked = frame.size, frame.key.marks
+    top = frame.bottom + MARGIN + 0.7  # rows from the top of the box
+    if marked:
+        legend = ax.legend(
+            handles=[Line2D([], [], **_mark(name, size)) for name in marked],
+            loc="center left",
+            bbox_to_anchor=(0.0, 1 - (top + 0.4) / frame.height),
+            ncols=len(marked),
+            frameon=False,
+            borderaxespad=0.0,
+            handletextpad=0.1,
+            columnspacing=1.0,
+            fontsize=size,
+        )
+        legend.set_in_layout(False)
+    place = top + KEY_LINE * (frame.key.lines(frame.width) - 1)
+    wide = BAR / frame.width
+    inset = ax.inset_axes((1 - wide - 1.5 / frame.width, 1 - (place + 0.75) / frame.height, wide, 0.7 / frame.height))
+    inset.set_in_layout(False)
     low, high = records["gamma"].min() < 0, records["gamma"].max() > 1 + 1e-9
+    figure: Any = ax.figure
     bar = figure.colorbar(
-        ax.collections[0],
-        ax=ax,
-        location="bottom",
-        aspect=40,
-        shrink=0.35,
-        pad=0.01,
-        anchor=(1.0, 0.5),
+        ScalarMappable(mpl.colors.Normalize(0, 1), _colours()),
+        cax=inset,
+        orientation="horizontal",
         extend={(True, True): "both", (True, False): "min", (False, True): "max"}.get((low, high), "neither"),
     )
     bar.set_ticks([0, 0.5, 1], labels=["0", ".5", "1"])
+    bar.ax.tick_params(labelsize=size, width=0.4, length=2, pad=1)
     bar.outline.set_linewidth(0.4)
-    gauges = records["gauge"].unique().tolist()
-    words = f"{gauges[0]} gauge" if len(gauges) == 1 else "unit gauge; * normalized"
-    bar.ax.set_ylabel(f"label trust $\\gamma$ ({words})  ", rotation=0, ha="right", va="center")
-    marked = [name for name in MARKERS if name in set(records.get("telling", ()))]
-    if marked:
-        handles = [
-            Line2D([], [], marker=MARKERS[name], color=MARKER_COLOURS[name], ls="none", ms=size * 0.6, label=name)
-            for name in marked
-        ]
-        figure.legend(
-            handles=handles,
-            loc="outside lower left",
-            ncols=len(marked),
-            frameon=False,
-            handletextpad=0.1,
-            columnspacing=1.0,
-        )
+    words = frame.key.text(frame.width)
+    bar.ax.set_ylabel(f"{words}  ", rotation=0, ha="right", va="center", size=size)
 
 
-def _marked_names(methods: pd.DataFrame) -> list[str]:
-    """Titles, with an asterisk in the normalized gauge where others are in the unit gauge."""
-    mixed = methods["gauge"].nunique() > 1
-    return [
-        f"{method}*" if mixed and gauge == "normalized" else method
-        for method, gauge in zip(methods["method"], methods["gauge"], strict=True)
-    ]
-
-
-def _with_key(records: pd.DataFrame, columns: int, size: float) -> Axes:
+def _in_new_figure(records: pd.DataFrame, columns: int, size: float, key: bool) -> Axes:
     """The strip in a figure of its own, just large enough."""
     import matplotlib.pyplot as plt
 
-    width = ((columns + LABEL_COLUMNS) * LETTER * size + 14) / 72
     with figure_style(size):
-        height = strip_height(records, columns, size) + KEY * size / 72
-        figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
-        plot_tokens(records, columns=columns, size=size, ax=ax)
-        strip_key(figure, ax, records, size=size)
-    return ax
+        width, height = strip_size(records, columns, size, key_of(records, tuple(MARKERS), shown=key))
+        ax = plt.subplots(figsize=(width + _PAD, height + _PAD), layout="constrained")[1]
+        return plot_tokens(records, columns=columns, size=size, key=key, ax=ax)

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.plots import CATEGORY_COLOURS, plot_target, plot_tokens, save_figure, solution_figure
 from qtarget_inspect.plots.style import colour_of, figure_style
-from qtarget_inspect.plots.token_strip import LABEL_COLUMNS, MARKERS
+from qtarget_inspect.plots.strip_layout import strip_columns
+from qtarget_inspect.plots.token_strip import MARKERS
 
 METHODS = {"SFT": "one-hot", "DFT": "label trust", "GEM": "residual distribution"}
 
@@ -30,7 +31,14 @@ def records():
             telling = {2: "rescue", 5: "signed"}.get(position, "")
             p_label = [0.001, 0.2, 0.3, 0.4, 0.5, 0.999][position - 1]
             rows.append(
-                {"position": position, "token": text, "p_label": p_label, "method": method, "gamma": gamma}
+                {
+                    "loss": method.lower(),
+                    "position": position,
+                    "token": text,
+                    "p_label": p_label,
+                    "method": method,
+                    "gamma": gamma,
+                }
                 | {"gauge": "unit", "telling": telling, "category": METHODS[method]}
             )
     return pd.DataFrame(rows)
@@ -106,13 +114,59 @@ def test_lines_are_broken_where_they_are_full(ax, records):
     assert boxes[..., 0].min() >= 0
     assert boxes[..., 0].max() <= 16
     assert texts_of(ax).count("SFT") == 2, "the names stand before each line"
-    assert ax.get_xlim() == (-LABEL_COLUMNS, 16)
 
 
-def test_a_token_wider_than_the_line_has_its_own(ax, records):
+def test_a_token_wider_than_the_line_is_cut(ax, records):
     records.loc[records.position == 2, "token"] = "x" * 40
     plot_tokens(records, columns=16, ax=ax)
-    assert "x" * 40 in texts_of(ax)
+    assert "x" * 14 + "…" in texts_of(ax)
+    wide = plot_tokens(records, ax=Figure(figsize=(20, 3)).add_subplot())
+    assert "x" * 23 + "…" in texts_of(wide)
+
+
+@pytest.mark.parametrize("size", [(8, 4), (3.4, 3), (2, 5), (9, 1.2)])
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_a_strip_fits_into_given_axes(records, size, layout):
+    figure = Figure(figsize=size, layout=layout)
+    with figure_style(8):
+        ax = plot_tokens(pd.concat([records, records.assign(position=records.position + 6)]), ax=figure.add_subplot())
+    figure.draw_without_rendering()
+    texts = [text for text in ax.texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in texts]
+    for box in boxes:
+        assert ax.bbox.x0 - 2 <= box.x0
+        assert box.x1 <= ax.bbox.x1 + 2
+        assert ax.bbox.y0 - 2 <= box.y0
+        assert box.y1 <= ax.bbox.y1 + 2
+    for place, one in enumerate(boxes):
+        assert not any(one.padded(-0.5).overlaps(other.padded(-0.5)) for other in boxes[place + 1 :])
+    assert max(text.get_fontsize() for text in texts) <= 8
+    key = [*ax.get_legend().get_texts(), ax.child_axes[0].yaxis.label]
+    edges = [text.get_window_extent() for text in key]
+    assert min(box.x0 for box in edges) >= ax.bbox.x0 - 2
+    assert not any(box.overlaps(edges[-1]) for box in edges[:-1]), "marks and colour bar stand apart"
+    assert max(box.y1 for box in edges) < min(box.y0 for box in boxes), "the key lies below the text"
+
+
+def test_a_strip_leaves_room_for_a_neighbour(records):
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    plot_tokens(records, ax=left)
+    figure.draw_without_rendering()
+    assert left.bbox.x1 < right.bbox.x0
+    assert right.bbox.width > 0.8 * left.bbox.width
+
+
+def test_two_losses_of_one_title_are_two_rows(ax, records):
+    twins = pd.concat([records[records.method == "SFT"], records[records.method == "DFT"].assign(method="SFT")])
+    plot_tokens(twins, ax=ax)
+    assert ax.collections[0].get_array().size == 12
+
+
+def test_a_strip_without_a_key(ax, records):
+    plot_tokens(records, key=False, ax=ax)
+    assert ax.get_legend() is None
+    assert ax.child_axes == []
 
 
 def test_bars_are_p_and_q(ax, targets):
@@ -239,13 +293,14 @@ def test_the_solution_figure_has_a_strip_and_a_panel_a_method(records, targets, 
     figure = solution_figure(records, targets, layout=layout, caption="a model")
     upper, lower, foot = figure.subfigs
     assert figure.get_size_inches()[0] == width
-    assert len(upper.axes) == 2, "the strip and its colour bar"
+    (strip,) = upper.axes
+    assert len(strip.child_axes) == 1, "its colour bar"
     shown = [ax for ax in lower.axes if ax.containers]
     assert [ax.get_title().partition("\n")[0] for ax in shown] == list(METHODS)
     assert len({ax.get_xlim() for ax in shown}) == 1, "the panels share their scale"
     assert "·has" in lower.get_suptitle()
     assert [text.get_text() for text in foot.texts] == ["a model"]
-    marks = [text.get_text() for text in upper.legends[0].get_texts()]
+    marks = [text.get_text() for text in strip.get_legend().get_texts()]
     assert marks == ["rescue", "signed"]
 
 
@@ -299,12 +354,14 @@ def test_a_strip_of_its_own_has_its_key(records):
     try:
         ax = plot_tokens(records, columns=60, size=7)
         figure = ax.figure
-        _, bar = figure.axes
+        (bar,) = ax.child_axes
         assert bar.get_ylabel().strip() == r"label trust $\gamma$ (unit gauge; * normalized)"
-        assert ax.collections[0].colorbar.extend == "max", "gamma above 1 has a colour of its own"
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["rescue", "signed"]
+        assert bar._colorbar.extend == "max", "gamma above 1 has a colour of its own"
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["rescue", "signed"]
         figure.draw_without_rendering()
         width = figure.get_size_inches()[0] * figure.dpi
         assert all(text.get_window_extent().x0 >= 0 and text.get_window_extent().x1 <= width for text in ax.texts)
+        assert ax.texts[0].get_fontsize() == pytest.approx(7, rel=0.05), "the figure is as large as the text"
+        assert strip_columns(records, figure.get_size_inches()[0], 7) == pytest.approx(61, abs=2)
     finally:
         plt.close("all")
