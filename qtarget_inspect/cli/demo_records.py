@@ -57,7 +57,9 @@ def token_records(readings: dict[str, Decomposition], batch: TokenBatch, decode:
 
     tokens = token_columns(batch, _negative_mass(readings))
     variants = [reading.target.variant for reading in readings.values()]
-    titles = method_titles(list(readings), variants)
+    titles = method_titles(
+        list(readings), [one.title if one else loss for loss, one in zip(readings, variants, strict=True)]
+    )
     tables = []
     for (loss, reading), title, variant in zip(readings.items(), titles, variants, strict=True):
         rows = loss_rows(loss, title, variant, reading.gauge, tokens, per_token_tensors(reading))

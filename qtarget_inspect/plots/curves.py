@@ -20,6 +20,7 @@ from qtarget_inspect.plots.style import (
     dress,
     fitting_text,
     line_styles,
+    plain,
 )
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def dress_sweep(ax: Axes, records: pd.DataFrame) -> None:
     """
     dress(ax)
     over, values = records["over"].iloc[0], records["value"]
-    ax.set_xlabel(fitting_text(ax, AXIS_NAMES.get(over, (over,)), ax.bbox.width))
+    ax.set_xlabel(fitting_text(ax, AXIS_NAMES.get(over, (plain(over),)), ax.bbox.width))
     if over.endswith("p_y"):
         ax.set_xlim(0, 1)
         ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])

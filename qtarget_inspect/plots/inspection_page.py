@@ -15,7 +15,7 @@ from qtarget_inspect.plots.gamma_curve import plot_gamma
 from qtarget_inspect.plots.gradient_curve import plot_gradient
 from qtarget_inspect.plots.shown_figure import ShownFigure
 from qtarget_inspect.plots.simplex_flow import plot_simplex
-from qtarget_inspect.plots.style import INK, colour_of, figure_style, legible
+from qtarget_inspect.plots.style import INK, colour_of, figure_style, legible, plain
 from qtarget_inspect.plots.target_bars import plot_target
 
 if TYPE_CHECKING:
@@ -95,7 +95,11 @@ def inspection_page(page: PageData, *, layout: str = "slide") -> ShownFigure:
     with figure_style(sizes.size):
         room = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08)
         figure = ShownFigure(figsize=(sizes.width, sizes.height), layout=room)
-        figure.suptitle(f"{page.name}\n{page.headline}", size=1.1 * sizes.size, color=legible(colour_of(page.category)))
+        figure.suptitle(
+            f"{plain(page.name)}\n{plain(page.headline)}",
+            size=1.1 * sizes.size,
+            color=legible(colour_of(page.category)),
+        )
         rows = -(-len(PANELS) // sizes.columns)
         grid = figure.add_gridspec(rows, sizes.columns, height_ratios=[1.0] * (rows - 1) + [1.3])
         for place, panel in enumerate(PANELS):
@@ -173,6 +177,4 @@ def _say(ax: Any, words: str, sizes: Layout) -> None:
     """Words in place of a panel."""
     letters = int(sizes.width / sizes.columns * 72 / (0.65 * sizes.size))
     ax.set_axis_off()
-    ax.text(
-        0.5, 0.5, fill(words, letters), ha="center", va="center", transform=ax.transAxes, color=INK, parse_math=False
-    )
+    ax.text(0.5, 0.5, plain(fill(words, letters)), ha="center", va="center", transform=ax.transAxes, color=INK)

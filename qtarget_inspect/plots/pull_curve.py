@@ -19,6 +19,7 @@ from qtarget_inspect.plots.style import (
     figure_style,
     fitting_text,
     new_axes,
+    plain,
     shaded,
 )
 from qtarget_inspect.vocabulary.numerals import short_name
@@ -70,10 +71,13 @@ def plot_pulls(sweep: pd.DataFrame, *, loss: str | None = None, ax: Axes | None 
     alone = len(pulls) == 1 or np.isnan(total).all()
     named = {}
     for place, column in enumerate(sorted(pulls, key=lambda one: one != "pull_label")):
-        style: dict[str, Any] = {"color": shaded(colour, SHADES[place % len(SHADES)]), "marker": MARKS[place]}
+        style: dict[str, Any] = {
+            "color": shaded(colour, SHADES[place % len(SHADES)]),
+            "marker": MARKS[place % len(MARKS)],
+        }
         style |= {"markevery": 0.2, "markersize": 0.45 * mpl.rcParams["font.size"]}
         style |= {"linestyle": "-" if column == "pull_label" else "--"}
-        attractor = short_name(column.removeprefix("pull_"))
+        attractor = plain(short_name(column.removeprefix("pull_")))
         if not alone and np.allclose(rows[column], total, rtol=0, atol=SAME, equal_nan=True):
             attractor, alone = f"{attractor} = {TOTAL}", True
         named[attractor] = ax.plot(rows["value"], rows[column], **style)

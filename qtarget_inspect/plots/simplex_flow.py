@@ -13,7 +13,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.style import INK, colour_of, figure_style, legible, shaded
+from qtarget_inspect.plots.style import INK, colour_of, figure_style, legible, plain, shaded
+from qtarget_inspect.tables.method_titles import method_titles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +95,8 @@ def plot_simplex(
         _edge(ax, edge, order, colour)
     handles = [*_points(ax, field, order, colour), *_rest_handles(field, colour), *_marks(ax, field, order)]
     # under one label the verdict tells nothing: nearly every loss is "proper" there
-    title = field.title if field.label is not None else f"{field.title}: {field.verdict}"
+    name = plain(method_titles([field.loss], [field.title])[0])
+    title = name if field.label is not None else f"{name}: {field.verdict}"
     ax.set_title(title, color=legible(colour), pad=_CORNER_GAP + 1.9 * mpl.rcParams["font.size"])
     if key and handles:
         _key(ax, handles, lines=1 + max(name.count("\n") for name in _names(field, tokens)))
@@ -109,7 +111,7 @@ def _corners(p: Any, order: Sequence[int]) -> tuple[np.ndarray, ...]:
 
 def _names(field: SimplexField, tokens: Sequence[str] | None) -> list[str]:
     if tokens is not None:
-        return list(tokens)
+        return [plain(name) for name in tokens]
     if field.label is None:
         return [f"token {token}\n$q^*$ = {share:.2g}" for token, share in enumerate(field.q_star.tolist())]
     return ["label $y$" if token == field.label else f"token {token}" for token in range(CORNERS)]

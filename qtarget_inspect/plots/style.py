@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from qtarget_inspect.core.errors import QTargetError
+from qtarget_inspect.tables.method_titles import method_titles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +31,9 @@ CATEGORY_COLOURS = {
 }
 """Okabe and Ito's colours, told apart with any common kind of colour blindness."""
 
-OTHER_COLOUR = "#7f7f7f"
+OTHER_COLOUR = "#882255"
+"""Losses without a category; one of Tol's colours, since grey is the model's."""
+
 MODEL_COLOUR = "#c8c8c8"
 """p, the model itself, is light grey in every figure."""
 
@@ -45,11 +49,15 @@ INK = "#333333"
 ROLE_STYLES = {"label": "-", "other": "--", "teacher_token": ":"}
 """One line style a role: what happens at the label, at the model's favourite other token, at the teacher's."""
 
-SHADES = (0.0, -0.45, 0.4, -0.7, 0.6)
-"""How far the losses of one category go from its colour toward black (below 0) or white."""
+SHADES = (0.0, -0.35, 0.35)
+"""How far the losses of one category go from its colour toward black (below 0) or white: not so far that blue and
+orange both end near black. Their number and that of the marks have no common factor, so thirty losses differ."""
 
 MARKS = ("", "o", "s", "^", "D", "v", "P", "X", "<", ">")
 """Marks of the losses of one category, so that they are told apart without colour too."""
+
+MONO = "DejaVu Sans Mono"
+"""The font of token texts."""
 
 GAMMA_COLOURS = "Blues"
 """Colour map of label trust: one hue, light to dark, so that it survives a grey printer."""
@@ -87,7 +95,7 @@ def figure_style(size: float = 7.0) -> Iterator[None]:
 
 
 def colour_of(category: str) -> str:
-    """The colour of a category, grey where it has none.
+    """The colour of a category, wine red where it has none.
 
     Args:
         category: one of `CATEGORY_COLOURS`.
@@ -97,7 +105,7 @@ def colour_of(category: str) -> str:
 
     Examples:
         >>> colour_of("label trust"), colour_of("of my own")
-        ('#0072b2', '#7f7f7f')
+        ('#0072b2', '#882255')
     """
     return CATEGORY_COLOURS.get(category, OTHER_COLOUR)
 
@@ -158,7 +166,7 @@ def line_styles(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
         >>> import pandas as pd
         >>> records = pd.DataFrame({"loss": ["dft", "eaft"], "category": ["label trust"] * 2})
         >>> {loss: (style["color"], style["marker"]) for loss, style in line_styles(records).items()}
-        {'dft': ('#0072b2', ''), 'eaft': ('#003f62', 'o')}
+        {'dft': ('#0072b2', ''), 'eaft': ('#004a74', 'o')}
     """
     check_columns(records, ("loss",), "line_styles")
     styles: dict[str, dict[str, Any]] = {}
@@ -179,7 +187,7 @@ def line_styles(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def display_names(records: pd.DataFrame) -> dict[str, str]:
-    """What each loss is called in a picture: its title; with its parameters where two losses have the same title.
+    """What each loss is called in a picture, as `plain` text: see `tables.method_titles`.
 
     Args:
         records: columns loss and title (or method).
@@ -189,16 +197,65 @@ def display_names(records: pd.DataFrame) -> dict[str, str]:
 
     Examples:
         >>> import pandas as pd
-        >>> display_names(pd.DataFrame({"loss": ["asft(kl_weight=0.1)", "asft(kl_weight=1)"], "title": ["ASFT"] * 2}))
-        {'asft(kl_weight=0.1)': 'ASFT (kl_weight=0.1)', 'asft(kl_weight=1)': 'ASFT (kl_weight=1)'}
+        >>> display_names(pd.DataFrame({"loss": ["asft(kl_weight=0.1)", "mine"], "title": ["ASFT", "mine"]}))
+        {'asft(kl_weight=0.1)': 'ASFT (kl_weight=0.1)', 'mine': 'mine'}
     """
     losses = records.drop_duplicates("loss")
-    titles = losses["title" if "title" in losses else "method"].tolist()
-    return {
-        loss: f"{title} {bracket}{rest}" if titles.count(title) > 1 and (bracket := loss.partition("(")[1]) else title
-        for loss, title in zip(losses["loss"], titles, strict=True)
-        for rest in [loss.partition("(")[2]]
-    }
+    names = losses["loss"].tolist()
+    titles = method_titles(names, losses["title" if "title" in losses else "method"].tolist())
+    return {name: plain(title) for name, title in zip(names, titles, strict=True)}
+
+
+def readable(text: str, family: str | None = None) -> str:
+    r"""A text whose letters all have a shape in a font: others are written as Python escapes.
+
+    Args:
+        text: a name or a token's text.
+        family: the font's; by default those that are set now (`font.family`).
+
+    Returns:
+        The text; line breaks stay.
+
+    Examples:
+        >>> readable("a 日", MONO)
+        'a \\u65e5'
+    """
+    families = [family] if family else list(mpl.rcParams["font.family"])
+    return "".join(
+        letter if letter == "\n" or _has_shape(letter, families) else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _has_shape(letter: str, families: Sequence[str]) -> bool:
+    """Whether a printable letter has a shape in one of the fonts, upright and bold."""
+    return letter.isprintable() and any(
+        all(get_font(findfont(_properties(name, weight))).get_char_index(ord(letter)) for weight in ("normal", "bold"))
+        for name in families
+    )
+
+
+def _properties(family: str, weight: str) -> FontProperties:
+    return FontProperties(family=[family], weight=weight)
+
+
+def plain(text: str, family: str | None = None) -> str:
+    r"""A text that a figure shows as it is: `readable`, and no formula although it has dollar signs.
+
+    For every name and token text that others chose; what matplotlib is to typeset may stand beside it.
+
+    Args:
+        text: a name or a token's text.
+        family: the font's; by default those that are set now (`font.family`).
+
+    Returns:
+        The text as matplotlib takes it.
+
+    Examples:
+        >>> plain("$x_1$")
+        '\\$x_1\\$'
+    """
+    return readable(text, family).replace("$", r"\$")
 
 
 def check_columns(records: Any, columns: Sequence[str], plot: str, source: str = "") -> None:

@@ -13,9 +13,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.style import INK, check_columns, colour_of, figure_style, legible
+from qtarget_inspect.plots.style import INK, check_columns, colour_of, figure_style, legible, plain
 from qtarget_inspect.tables.writers import display_table
-from qtarget_inspect.variants import variants
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +104,7 @@ def plot_table(
 def _layout(table: pd.DataFrame, widest: int) -> _Layout:
     texts = [[str(name) for name in table.columns], *table.to_numpy().tolist()]
     cells = [
-        [wrap(str(text), widest, break_long_words=False, break_on_hyphens=False) or [""] for text in row]
+        [wrap(plain(str(text)), widest, break_long_words=False, break_on_hyphens=False) or [""] for text in row]
         for row in texts
     ]
     widths = [max(_width(line) for row in cells for line in row[column]) for column in range(len(texts[0]))]
@@ -115,10 +114,6 @@ def _layout(table: pd.DataFrame, widest: int) -> _Layout:
         tops.append(top)
         top += LINE * max(map(len, row)) + (2 * _RULES if len(tops) == 1 else _ROW)
     return _Layout(cells, lefts, tops, sum(widths) + _GAP * (len(widths) - 1), top - _ROW + _RULES)
-
-
-def _lines(text: str, widest: int) -> list[str]:
-    return wrap(text, widest, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _width(text: str) -> float:
@@ -147,7 +142,6 @@ def _draw(ax: Axes, layout: _Layout, size: float, colours: Sequence[str]) -> Non
                     color=colours[place - 1] if column == 0 and place > 0 else INK,
                     weight="bold" if lines == ["NO"] else "normal",
                     gid=f"{place}, {column}",
-                    parse_math=False,
                 )
     for height, width in ((0.0, 0.9), (layout.tops[1] - _RULES, 0.5), (layout.height, 0.9)):
         ax.plot([0, layout.width], [height, height], color=INK, linewidth=width, clip_on=False)
@@ -161,14 +155,7 @@ def _pixels(ax: Axes, size: float) -> float:
 
 def _colours(frame: pd.DataFrame) -> list[str]:
     """The colour of each row's category, dark grey where it has none."""
-    if "category" in frame.columns:
-        categories = frame["category"].tolist()
-    elif "loss" in frame.columns:
-        known = variants()
-        names = [str(loss).partition("(")[0] for loss in frame["loss"]]
-        categories = [known[name].category if name in known else "" for name in names]
-    else:
-        categories = [""] * len(frame)
+    categories = frame["category"] if "category" in frame.columns else [""] * len(frame)
     return [legible(colour_of(category)) if category else INK for category in categories]
 
 

@@ -18,6 +18,7 @@ from qtarget_inspect.plots.style import (
     figure_style,
     fitting_text,
     new_axes,
+    plain,
 )
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def plot_trust_map(
     mesh = ax.pcolormesh(*edges, gamma.to_numpy(), cmap=tints, vmin=0, vmax=1, rasterized=True)
     _contours(ax, x, y, gamma.to_numpy())
     first = rows.iloc[0]
-    ax.set_xlabel(fitting_text(ax, AXIS_NAMES.get(first["over"], (first["over"],)), ax.bbox.width))
-    ax.set_ylabel(fitting_text(ax, AXIS_NAMES.get(first["over_y"], (first["over_y"],)), ax.bbox.height))
+    ax.set_xlabel(fitting_text(ax, AXIS_NAMES.get(first["over"], (plain(first["over"]),)), ax.bbox.width))
+    ax.set_ylabel(fitting_text(ax, AXIS_NAMES.get(first["over_y"], (plain(first["over_y"]),)), ax.bbox.height))
     dress(ax)
     ax.set_xlim(edges[0][0], edges[0][-1])
     ax.set_ylim(edges[1][0], edges[1][-1])

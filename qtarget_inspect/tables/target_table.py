@@ -62,7 +62,8 @@ def target_table(
     if texts is None:
         named[0] = shown_labels(batch.select(index))[0]
     variants = [one.target.variant for one in readings]
-    titles = method_titles([one.target.loss for one in readings], variants)
+    losses = [one.target.loss for one in readings]
+    titles = method_titles(losses, [one.title if one else loss for loss, one in zip(losses, variants, strict=True)])
     return pd.DataFrame(
         {
             "loss": row.target.loss,

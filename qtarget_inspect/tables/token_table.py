@@ -41,7 +41,7 @@ def token_table(losses: Any, batch: TokenBatch, *, gauge: Gauge = "natural") -> 
         conflict (max p - p_y >= 0.3), signed (negative mass >= 0.1 under one of the losses); else "".
 
     Raises:
-        QTargetError: an argument is none of the above.
+        QTargetError: an argument is none of the above, or two losses have one name.
         BatchError: `batch` is no TokenBatch.
 
     Examples:
@@ -59,7 +59,8 @@ def token_table(losses: Any, batch: TokenBatch, *, gauge: Gauge = "natural") -> 
         raise QTargetError("losses is empty: token_table takes a loss or a list of them. Pass e.g. ['sft', 'dft'].")
     found = list(measure(resolved, batch, gauge=gauge, dtype=torch.float64))
     variants = [loss if isinstance(loss, Variant) else None for loss in resolved]
-    titles = method_titles([one.loss for one in found], variants)
+    names = _told_apart([one.loss for one in found])
+    titles = method_titles(names, [one.title if one else name for name, one in zip(names, variants, strict=True)])
     tokens = token_columns(batch, torch.stack([one["negative_mass"] for one in found]))
     tables = [
         loss_rows(one.loss, title, variant, one.gauge, tokens, one.values)
@@ -150,6 +151,17 @@ def token_numbers(batch: TokenBatch, negative_mass: Tensor) -> TokenNumbers:
         state.per_token("p_top", lambda rows: rows.log_p.amax(-1).exp()),
         torch.nan_to_num(negative_mass, nan=-torch.inf).amax(0),  # -inf: no loss tells, and no rule applies
     )
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """The losses' names, by which rows are told apart; no two may be the same."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise QTargetError(
+            f"token_table: {len([name for name in names if name in twice])} losses are named {', '.join(twice)}, and "
+            "rows are told apart by name. Leave one out, or name a callable: qt.adapt(fn, name='my loss')."
+        )
+    return names
 
 
 def _label_probability(state: State, name: str) -> Tensor:

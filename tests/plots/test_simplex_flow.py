@@ -83,7 +83,7 @@ def test_stable_points_are_filled_and_others_open(ax, fields):
         drawn = sorted(np.column_stack(line.get_data()).round(6).tolist() for line in lines(ax, name))
         there = sorted(seen(p.p[None]).round(6).tolist() for p in field.points if p.stable == stable)
         assert np.allclose(drawn, there)
-    assert ax.get_title() == "Beyond-log: multi-stable"
+    assert ax.get_title() == "Beyond-log (alpha=3): multi-stable"
 
 
 def test_q_star_and_teacher_are_marked(ax, fields):

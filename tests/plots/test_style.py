@@ -50,7 +50,7 @@ def test_names_are_titles_where_these_differ():
         "title": ["ASFT", "ASFT", "DFT"],
     })
     assert list(display_names(table).values()) == ["ASFT (kl_weight=0.1)", "ASFT (kl_weight=1)", "DFT"]
-    assert display_names(table.iloc[1:]) == {"asft(kl_weight=1)": "ASFT", "dft": "DFT"}
+    assert display_names(table.iloc[1:]) == {"asft(kl_weight=1)": "ASFT (kl_weight=1)", "dft": "DFT"}
     assert display_names(table.rename(columns={"title": "method"}).iloc[2:]) == {"dft": "DFT"}
 
 
