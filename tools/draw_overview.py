@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from qtarget_inspect.cli.demo_records import read_losses
 from qtarget_inspect.cli.demo_setting import Setting, real_setting
-from qtarget_inspect.models.token_texts import token_texts
+from qtarget_inspect.core.token_texts import token_texts
 from qtarget_inspect.plots import figure_style, plot_target, save_figure
 from qtarget_inspect.tables.target_table import target_table
 

@@ -73,7 +73,7 @@ def _tokens(setting: Setting, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     from qtarget_inspect.cli import demo_records, demo_text
     from qtarget_inspect.cli.demo_setting import LOSSES
-    from qtarget_inspect.models.token_texts import token_texts
+    from qtarget_inspect.core.token_texts import token_texts
     from qtarget_inspect.tables.target_table import target_table
 
     heading("2. One worked solution under six losses, token by token")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import BatchError, QTargetError
+from qtarget_inspect.core.token_texts import token_texts
 from qtarget_inspect.models.causal_lm import CausalLM
-from qtarget_inspect.models.token_texts import token_texts
 from qtarget_inspect.models.views import View, chat_view, plain_ids, plain_view, start_ids
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.core.hidden_states import HiddenStates
+from qtarget_inspect.core.token_texts import token_texts
 
 Decode = Callable[[Sequence[int]], Sequence[str]]
 """Token ids -> one text each."""
@@ -80,8 +81,6 @@ def shown_entries(entries: Sequence[int], texts: Any = None) -> list[str]:
 def _decoder(texts: Any) -> Decode:
     """A tokenizer is callable too, with texts in and ids out: told by its method that goes the other way."""
     if hasattr(texts, "convert_ids_to_tokens"):
-        from qtarget_inspect.models.token_texts import token_texts  # needs no model, only what it is given
-
         return lambda ids: token_texts(texts, ids)
     if callable(texts):
         return texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qtarget_inspect.models.token_texts import token_texts
+from qtarget_inspect.core.token_texts import token_texts
 
 
 def test_byte_level_tokens_join_to_the_text(make_tokenizer):

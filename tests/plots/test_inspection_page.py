@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 
 import qtarget_inspect as qt
 from qtarget_inspect.inspection import Inspection
-from qtarget_inspect.inspection_pictures import page_data
+from qtarget_inspect.inspection.pictures import page_data
 from qtarget_inspect.plots.inspection_page import LAYOUTS, inspection_page
 from qtarget_inspect.plots.shown_figure import ShownFigure
 from qtarget_inspect.plots.style import CATEGORY_COLOURS

@@ -23,7 +23,7 @@ from qtarget_inspect.vocabulary.numerals import short_name
 from qtarget_inspect.vocabulary.pulls import LABEL
 
 if TYPE_CHECKING:
-    from qtarget_inspect.inspection import Inspection
+    from qtarget_inspect.inspection.result import Inspection
 
 
 SHOWN = 3

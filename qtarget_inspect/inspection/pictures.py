@@ -12,13 +12,14 @@ from qtarget_inspect.analysis.simplex.field import simplex_field
 from qtarget_inspect.analysis.sweeps import LABEL_TOKEN, OTHER_TOKEN, sweep, sweep_states, teacher_token
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.engine.inversion import invert
+from qtarget_inspect.inspection.reading import attractor_reading, shown_reading
 from qtarget_inspect.tables.target_table import target_table
 from qtarget_inspect.variants.variant import CATEGORIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from qtarget_inspect.inspection import Inspection
+    from qtarget_inspect.inspection.result import Inspection
     from qtarget_inspect.plots.inspection_page import PageData
 
 P_LABEL = 0.3
@@ -86,10 +87,8 @@ def _category(seen: Inspection) -> str:
 
 def _made_up_target(seen: Inspection) -> pd.DataFrame:
     """The target on a made-up token, read as the inspection reads; two more tokens tell a mean from a sum."""
-    from qtarget_inspect.inspection import read_like
-
     states = sweep_states([P_LABEL, 0.05, 0.9], vocabulary=VOCABULARY)
-    reading = read_like(seen, invert(seen.loss, states))
+    reading = shown_reading(attractor_reading(invert(seen.loss, states), seen.identification))
     names = {LABEL_TOKEN: "label", OTHER_TOKEN: "favourite", teacher_token(VOCABULARY): "teacher's"}
     target = target_table(reading, 0)
     return target.assign(token=[names.get(entry, f"other {entry}") for entry in target["entry"]])

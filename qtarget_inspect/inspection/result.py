@@ -1,51 +1,34 @@
-"""inspect(loss) -> Inspection: the one object that a notebook shows, in text and HTML."""
+"""Inspection: the one object that a notebook shows, in text and HTML."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from qtarget_inspect.analysis.comparison import per_token_values
-from qtarget_inspect.analysis.decomposition import (
-    FLAG_FULL_TRUST,
-    Decomposition,
-    decompose,
-)
+from qtarget_inspect.analysis.decomposition import Decomposition
 from qtarget_inspect.analysis.explanation import explains
-from qtarget_inspect.analysis.identification import Identification, identify
-from qtarget_inspect.analysis.identification.holding import largest_error
-from qtarget_inspect.analysis.loss_audit import LossAudit, audit_loss
-from qtarget_inspect.analysis.population.summary import Learned, learned_by
-from qtarget_inspect.analysis.precision import working_dtype
-from qtarget_inspect.core.batch import TokenBatch
-from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.core.probes import probe_batch
+from qtarget_inspect.analysis.identification import Identification
+from qtarget_inspect.analysis.loss_audit import LossAudit
+from qtarget_inspect.analysis.population.summary import Learned
 from qtarget_inspect.core.showing import in_html, in_text
 from qtarget_inspect.core.tolerances import rounding, row_size
-from qtarget_inspect.engine.adapter import adapt
-from qtarget_inspect.engine.inversion import invert
 from qtarget_inspect.engine.target import InducedTarget
-from qtarget_inspect.inspection_text import describe, unique_tokens
-from qtarget_inspect.variants import Variant, resolve
-from qtarget_inspect.vocabulary import directions
-from qtarget_inspect.vocabulary.pulls import LABEL
+from qtarget_inspect.inspection.text import describe, unique_tokens
+from qtarget_inspect.variants import Variant
 
 if TYPE_CHECKING:
     from qtarget_inspect.plots.shown_figure import ShownFigure
 
 P_LABEL_EDGES = (0.0, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0)
 """Bins of p_y in which gamma is shown."""
-
-
-Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -128,7 +111,7 @@ class Inspection:
         return in_text(self.name, self.headline(), describe(self), self.warnings)
 
     def _repr_html_(self) -> str:
-        from qtarget_inspect.inspection_pictures import page_in_html
+        from qtarget_inspect.inspection.pictures import page_in_html
 
         curve = self.table().to_html(index=False, float_format=lambda value: f"{value:.4g}", border=0)
         more = f"{page_in_html(self)}<details><summary>gamma over p_y</summary>{curve}</details>"
@@ -230,165 +213,7 @@ class Inspection:
             >>> [round(float(side), 1) for side in qt.inspect("dft").plot().get_size_inches()]
             [8.0, 4.5]
         """
-        from qtarget_inspect.inspection_pictures import page_data
+        from qtarget_inspect.inspection.pictures import page_data
         from qtarget_inspect.plots.inspection_page import inspection_page
 
         return inspection_page(page_data(self, token), layout=layout)
-
-
-def inspect(loss: Any, batch: TokenBatch | None = None, *, reduction: str | float = "auto") -> Inspection:
-    """Look at a loss: its row of the table, gamma over p_y, mass, flags, what a population learns, how it behaves.
-
-    The loss is named as a black box on states made for the purpose (`identify`), whatever batch is given; its numbers
-    are those of the batch. Where it cannot be run on made-up states (it is bound to a vocabulary, or to certain rows),
-    it is named on the batch.
-
-    Args:
-        loss: any loss that `invert` takes; it is differentiated, also where it is registered with a closed form.
-        batch: the tokens; default the built-in probe states in float64, which sweep p_y from 1e-8 to 1 - 1e-8.
-        reduction: as in `invert`.
-
-    Returns:
-        An object that shows itself in a notebook, with `.text()`, `.table()`, `.row()`, `.to_latex()`, `.warnings`, and
-        the parts it is made of: `.target`, `.reading`, `.identification`, `.learned`, `.audit`.
-
-    Raises:
-        QTargetError: as `invert`.
-
-    Examples:
-        >>> import qtarget_inspect as qt
-        >>> seen = inspect("dft")
-        >>> seen.reading.gauge, seen.warnings
-        ('unit', ())
-        >>> print(seen.text().splitlines()[1].strip())
-        loss      -sg[p_y] log p_y   (label trust, arXiv 2508.05629)
-    """
-    words = "tokens of your batch" if batch is not None else "probe states"
-    tokens = batch if batch is not None else probe_batch()
-    resolved = resolve(loss)
-    method: Any = "torch.func" if isinstance(resolved, Variant) else "auto"
-    target = invert(resolved, tokens, method=method, reduction=reduction)
-    unsaid: dict[str, str] = {}
-    found = _tried("law", unsaid, lambda: _identified(resolved, tokens, batch is not None, reduction))
-    learned = _tried("learns", unsaid, lambda: learned_by(resolved))
-    audit = _tried("audit", unsaid, lambda: audit_loss(resolved))
-    pulls = _pulls(target, found)
-    reading = _shown(pulls)
-    states = f"{len(tokens)} {words}, V = {tokens.vocabulary}"
-    dtype = working_dtype(resolved, tokens)
-    warnings = _warnings(resolved, target, pulls, tokens) + _of_the_law(found, target, pulls)
-    return Inspection(
-        target.loss, target, reading, pulls, found, learned, audit, unsaid, states, dtype, warnings, resolved
-    )
-
-
-def _tried(part: str, unsaid: dict[str, str], make: Callable[[], Part]) -> Part | None:
-    """A part of the inspection; where it cannot be had, why not goes into `unsaid`."""
-    try:
-        return make()
-    except QTargetError as error:
-        unsaid[part] = str(error).splitlines()[0]
-        return None
-
-
-def _identified(loss: Any, tokens: TokenBatch, own: bool, reduction: str | float) -> Identification:
-    """The loss as a black box: on made-up states, or on the user's tokens where it cannot be run on others."""
-    made_up = reduction if isinstance(reduction, str) else "auto"  # a divisor belongs to the batch it was declared for
-    try:
-        return identify(loss, reduction=made_up)
-    except QTargetError:
-        if not own:
-            raise
-        return identify(loss, tokens, reduction=reduction)
-
-
-def read_like(seen: Inspection, target: InducedTarget) -> Decomposition:
-    """Another target of the same loss, read as the inspection reads.
-
-    Args:
-        seen: an inspection.
-        target: the loss's target on other tokens.
-
-    Returns:
-        Its decomposition.
-    """
-    return _shown(_pulls(target, seen.identification))
-
-
-def _shown(pulls: Decomposition) -> Decomposition:
-    """The attractor reading where it explains the gradient, else the label-free one in the unit gauge."""
-    return pulls if explains(pulls) else decompose(pulls.target, gauge="unit", reading="label-free")
-
-
-def _pulls(target: InducedTarget, found: Identification | None) -> Decomposition:
-    """The attractor reading: declared pulls, or a fit over the directions that were found, or over the known ones."""
-    declared = target.variant is not None and target.variant.pulls is not None
-    if declared or found is None or found.pulls is None:
-        return decompose(target, gauge="natural")
-    needed = dict.fromkeys(found.pulls.requires)
-    if any(getattr(target.batch, name) is None for name in needed):
-        return decompose(target, gauge="natural")
-    chosen = [directions.label(), *(term.direction for term in found.pulls if term.direction.name != LABEL)]
-    fitted = decompose(target, gauge=found.gauge, attractors=chosen)
-    return fitted if explains(fitted) else decompose(target, gauge="natural")
-
-
-def _of_the_law(found: Identification | None, target: InducedTarget, pulls: Decomposition) -> tuple[str, ...]:
-    """Warnings of the identification, and whether its laws hold on the tokens that were inspected."""
-    if found is None or target.variant is not None:
-        return ()
-    said = [warning for warning in found.warnings if "coupled" not in warning and "no known directions" not in warning]
-    if (
-        found.has_law
-        and found.pulls is not None
-        and all(getattr(target.batch, name) is not None for name in found.pulls.requires)
-    ):
-        off = largest_error(found.pulls, target)
-        if off > 100 * rounding(torch.float32 if found.precision != torch.float64 else target.q.dtype):
-            said.append(
-                f"the laws found on probe states are off Q by up to {off:.2g} on these tokens: here the loss does "
-                "something that the probes did not show"
-            )
-    return tuple(said)
-
-
-def _warnings(loss: Any, target: InducedTarget, pulls: Decomposition, batch: TokenBatch) -> tuple[str, ...]:
-    """What to know before trusting the numbers."""
-    found = []
-    explained = explains(pulls)
-    if not explained:
-        share = float(pulls.unexplained.max()) / float(target.g.abs().max())
-        what = "the declared pulls" if pulls.source == "declared" else f"pulls to {', '.join(pulls.pulls)}"
-        found.append(
-            f"{what} leave up to {100 * share:.2g} % of the gradient unexplained: gamma is Q on the label here"
-        )
-    for flag, mask in pulls.flags.items():
-        if flag != FLAG_FULL_TRUST and explained:
-            found.append(f"{flag} ({int(mask.sum())} of {len(batch)} tokens)")
-    if target.coupled and "leaks" in target.coupled:
-        found.append("gradient leaks between tokens: Q of a token is not its own")
-    if target.coupled and target.coupled.startswith("every token is scaled"):
-        found.append(f"{target.coupled}; if that is a mean over tokens, reduction='mean' undoes it")
-    if any("num_items_in_batch" in note for note in target.notes):
-        found += _num_items_warning(loss, batch)
-    gamma = pulls.gamma[torch.isfinite(pulls.gamma) & unique_tokens(pulls)]
-    if explained and bool((gamma < -1e-6).any()):
-        found.append(f"gamma is negative (down to {float(gamma.min()):.2g}): the label is pushed away")
-    return tuple(found)
-
-
-def _num_items_warning(loss: Any, batch: TokenBatch) -> list[str]:
-    """How the step changes with num_items_in_batch; the loss is called again, with 8."""
-    few = batch.select(slice(0, min(16, len(batch))))
-    one, eight = (adapt(loss, num_items_in_batch=number) for number in (1, 8))
-    try:
-        first, second = (invert(fn, few, reduction="sum").g for fn in (one, eight))
-    except QTargetError:
-        return []
-    ratio = float((first * second).sum() / first.square().sum())
-    if math.isclose(ratio, 1.0, rel_tol=1e-3):
-        return []
-    return [
-        f"with num_items_in_batch = 8 the gradient is {ratio:.4g} of this: its step, not its target, "
-        "depends on the batch"
-    ]
