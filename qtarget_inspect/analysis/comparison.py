@@ -17,6 +17,7 @@ from qtarget_inspect.analysis.measurement.procedure import measure
 from qtarget_inspect.core.batch import TokenBatch
 from qtarget_inspect.core.checks import is_whole
 from qtarget_inspect.core.errors import BatchError, QTargetError
+from qtarget_inspect.variants import Variant, resolve
 
 Resample = Literal["auto", "tokens", "sequences"]
 
@@ -68,8 +69,8 @@ def compare(
         dtype: type to compute in; default the logits' own.
 
     Returns:
-        A row a loss. Columns: loss, gauge, tokens, resampled (what), units (how many); gamma (mean), gamma_low,
-        gamma_high (interval), gamma_q05, gamma_median, gamma_q95; total_variation, kl_to_model (KL(Q‖p), nats),
+        A row a loss. Columns: loss, category ("" for a loss that is not registered), gauge, tokens, resampled (what),
+        units (how many); gamma (mean), gamma_low, gamma_high (interval), gamma_q05, gamma_median, gamma_q95; total_variation, kl_to_model (KL(Q‖p), nats),
         residual_entropy (nats), negative_mass, each a mean with _low and _high. gamma_defined, kl_defined and
         residual_defined are the shares of tokens that the means are over: gamma is undefined where the gauge is, where
         the pulls are not unique, or where they do not explain the gradient; KL of a signed Q and the entropy of a
@@ -99,10 +100,12 @@ def compare(
     units, resampled = _units(batch, resample)
     bootstrap = _Bootstrap(units, int(resamples), float(confidence), operator.index(seed))
     rows, values = [], []
-    for found in measure(losses, batch, gauge=gauge, dtype=dtype):
+    categories = [loss.category if isinstance(loss, Variant) else "" for loss in map(resolve, losses)]
+    for found, category in zip(measure(losses, batch, gauge=gauge, dtype=dtype), categories, strict=True):
         values.append({name: value.cpu().numpy() for name, value in found.values.items()})
         rows.append({
             "loss": found.loss,
+            "category": category,
             "gauge": found.gauge,
             "tokens": len(batch),
             "resampled": resampled,

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.plots import CATEGORY_COLOURS, plot_target, plot_tokens, save_figure, solution_figure
-from qtarget_inspect.plots.style import colour_of, figure_style
 from qtarget_inspect.plots.strip_layout import strip_columns
+from qtarget_inspect.plots.style import colour_of, figure_style
 from qtarget_inspect.plots.token_strip import MARKERS
 
 METHODS = {"SFT": "one-hot", "DFT": "label trust", "GEM": "residual distribution"}

@@ -8,7 +8,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots import CATEGORY_COLOURS, plot_quadrants
+from qtarget_inspect.plots import CATEGORY_COLOURS, figure_style, plot_quadrants
+from qtarget_inspect.plots.quadrants import QUADRANTS
+from qtarget_inspect.plots.token_strip import MARKER_COLOURS, MARKERS
 
 P = [0.1, 0.2, 0.6, 0.9, 0.3]
 TEACHER = [0.8, 0.1, 0.2, 0.9, 0.7]
@@ -68,13 +70,40 @@ def test_a_loss_is_a_name_too_and_one_method_needs_none(ax, records):
     assert plot_quadrants(records[records.method == "SFT"], ax=alone).get_title() == "SFT"
 
 
-def test_the_four_quadrants_are_named(ax, records):
-    plot_quadrants(records, method="SFT", ax=ax)
-    places = {text.get_text(): text.get_position() for text in ax.texts}
-    assert places["rescue"] == (0.25, 0.75)
-    assert places["agreed"] == (0.75, 0.75)
-    assert places["filter"] == (0.25, 0.25)
-    assert places["doubted"] == (0.75, 0.25)
+def test_the_four_quadrants_are_named_inside_and_nothing_lies_under_a_name(ax, records):
+    with figure_style(7):
+        plot_quadrants(records, method="DFT", ax=ax)
+    ax.figure.draw_without_rendering()
+    named = {text.get_text(): text for text in ax.texts}
+    lines = [np.linspace((p, t), (q, t), 50) for p, t, q in zip(P, TEACHER, Q["DFT"], strict=True)]
+    drawn = ax.transData.transform(np.concatenate(lines))
+    where = {"only the teacher": (0, 1), "both": (1, 1), "neither": (0, 0), "only the model": (1, 0)}
+    for name, (right, up) in where.items():
+        box = named[name].get_window_extent()
+        assert not box.count_contains(drawn), name
+        low, high = (ax.transData.inverted().transform(corner) for corner in (box.min, box.max))
+        assert (low >= np.array([right, up]) / 2 - 0.01).all(), name
+        assert (high <= np.array([right, up]) / 2 + 0.51).all(), name
+
+
+def test_no_name_of_a_quadrant_is_that_of_a_mark():
+    """A quadrant parts at one half and a mark goes by differences: two things, two words."""
+    assert set(QUADRANTS) & set(MARKERS) == set()
+
+
+def test_telling_tokens_are_marked_as_in_the_strip(ax, records):
+    plot_quadrants(records.assign(telling=["rescue", "", "doubted", "", "rescue"] * 3), method="DFT", ax=ax)
+    marks = {mark.get_label(): mark.get_offsets().tolist() for mark in ax.collections[1:]}
+    assert marks == {"rescue": [[0.1, 0.8], [0.3, 0.7]], "doubted": [[0.6, 0.2]]}
+    colours = {mark.get_label(): to_hex(mark.get_facecolor()[0]) for mark in ax.collections[1:]}
+    assert colours == {name: MARKER_COLOURS[name] for name in marks}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["rescue", "doubted"]
+
+
+def test_without_marks_or_unasked_there_is_no_key(ax, records):
+    assert plot_quadrants(records.assign(telling=""), method="DFT", ax=ax).get_legend() is None
+    bare = Figure().add_subplot()
+    assert plot_quadrants(records.assign(telling="filter"), method="DFT", key=False, ax=bare).get_legend() is None
 
 
 def test_those_that_move_most_are_named_and_names_lie_on_nothing(ax, records):

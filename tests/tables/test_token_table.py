@@ -164,6 +164,8 @@ def test_without_a_teacher_its_rules_find_nothing():
         ("no-such-loss", {}, "no variant is named"),
         ("sft", {"gauge": "metric"}, "gauge must be one of"),
         (3, {}, "a loss is a callable"),
+        (["dft", "sft", "dft"], {}, "2 losses are named dft, and rows are told apart by name"),
+        ([double_sft, double_sft], {}, "2 losses are named double_sft"),
     ],
 )
 def test_bad_input_is_refused(batch, losses, options, message):
