@@ -1,10 +1,9 @@
 """A real headless Chromium without a network, and the page in it; skipped where there is none, except in CI."""
 
 import json
-import os
-import shutil
 
 import pytest
+from chromium import chromium
 
 from qtarget_inspect.explorer.page import write_explorer
 
@@ -46,11 +45,6 @@ def infinite(logits, labels):
     return -log_p / (log_p.exp().detach() > 0.5)
 """
 
-NOTICE = (
-    "NO CHROMIUM: the explorer page is not tested here. Debian has it: apt-get install chromium chromium-driver "
-    "(in CI this is a failure)"
-)
-
 
 def pytest_collection_modifyitems(items):
     """One browser for all: tests that use it go to one worker."""
@@ -77,28 +71,8 @@ def page_file(tmp_path_factory, losses_file):
 @pytest.fixture(scope="session")
 def browser():
     """Chromium, headless and offline, driven by selenium without a look at the network."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(NOTICE)
-        pytest.skip(NOTICE)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
-    started.set_script_timeout(60)
-    try:
-        started.execute_cdp_cmd("Network.enable", {})
-        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-        started.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    with chromium("the explorer page") as started:
         yield started
-    finally:
-        started.quit()
 
 
 class Page:

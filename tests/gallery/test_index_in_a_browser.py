@@ -1,14 +1,7 @@
 """The index in a real headless Chromium, opened from disk, by keyboard; skipped where there is none, except in CI."""
 
-import os
-import shutil
-
 import pytest
-
-NOTICE = (
-    "NO CHROMIUM: the gallery's index is not tried in a browser here. Debian has it: apt-get install chromium "
-    "chromium-driver (in CI this is a failure)"
-)
+from chromium import chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chromium")]
 
@@ -16,24 +9,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chromium")]
 @pytest.fixture(scope="module")
 def browser():
     """Chromium, headless and offline."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(NOTICE)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    try:
-        started.execute_cdp_cmd("Network.enable", {})
-        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-        started.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    with chromium("the gallery's index") as started:
         yield started
-    finally:
-        started.quit()
 
 
 @pytest.fixture
