@@ -65,7 +65,7 @@ def main() -> None:
     setting = real_setting()
     folder = Path(__file__).resolve().parents[1] / "docs" / "images"
     folder.mkdir(exist_ok=True)
-    marks = "bold: the label; tick: the residual; · is a space"
+    marks = "unit gauge; bold: the label; tick: the residual; · is a space"
     caption = f"{setting.lm.description}; a worked solution of reasoning-gym; {marks}"
     figure = draw(records(setting), list(setting.batch.tokens or ()), caption)
     for path in save_figure(figure, folder / "overview", formats=("png",)):

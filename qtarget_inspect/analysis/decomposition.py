@@ -23,12 +23,16 @@ from qtarget_inspect.vocabulary.pulls import LABEL, PullGauge, natural_gauge, to
 Gauge = Literal["unit", "normalized", "natural"]
 Reading = Literal["attractor", "self", "label-free"]
 
+EXPLAINED = 1e-4
+"""Share of the largest gradient that a reading may leave and still count as an explanation."""
+
 FLAG_NO_TOTAL_PULL = "total pull is 0: no normalized gauge"
 FLAG_REVERSED = "total pull is negative: the normalized gauge is reversed"
 FLAG_FULL_TRUST = "gamma is 1: no residual"
 FLAG_DEPENDENT = "directions are not independent: the smallest weights of many"
 FLAG_SATURATED = "as many directions as dimensions: they would explain any loss"
 FLAG_TWINS = "as well explained by"
+FLAG_UNEXPLAINED = "the pulls of the fit leave part of the gradient: gamma means nothing"
 FLAG_CERTAIN = "p_y is 1 to rounding: gamma is undetermined"
 
 _FIT_ZERO = 1e-9  # a fitted total pull below this share of the pulls' sizes counts as zero
@@ -179,11 +183,20 @@ def _pulls(
     chosen = choose_attractors(attractors, target.batch, attractors is None and _loses_mass(target))
     fit: Fit = fit_pulls(target.g, target.batch, chosen)
     flags = {FLAG_DEPENDENT: fit.dependent} if bool(fit.dependent.any()) else {}
+    left = fit.unexplained > EXPLAINED * _largest(target.g)
+    if bool(left.any()):
+        flags[FLAG_UNEXPLAINED] = left
     if fit.saturated:
         flags[FLAG_SATURATED] = torch.ones_like(fit.dependent)
     for twin in fit.twins:
         flags[f"{FLAG_TWINS} {', '.join(twin)}"] = torch.ones_like(fit.dependent)
     return fit.weights, {d.name: d for d in chosen}, fit.unexplained, "fit", flags
+
+
+def _largest(gradient: Tensor) -> float:
+    """Its largest entry in size, with no copy of it."""
+    low, high = torch.aminmax(gradient)
+    return max(-float(low), float(high), 1e-12)
 
 
 def _loses_mass(target: InducedTarget) -> bool:

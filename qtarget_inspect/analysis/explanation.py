@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from qtarget_inspect.analysis.decomposition import Decomposition
-
-EXPLAINED = 1e-4
-"""Share of the largest gradient that a reading may leave and still count as an explanation."""
+from qtarget_inspect.analysis.decomposition import EXPLAINED, Decomposition
 
 
 def explains(reading: Decomposition) -> bool:

@@ -110,11 +110,16 @@ class Inspection:
         """The inspection as aligned plain text."""
         return in_text(self.name, self.headline(), describe(self), self.warnings)
 
-    def _repr_html_(self) -> str:
+    @cached_property
+    def _pictures(self) -> str:
+        """The page as HTML, drawn when it is first shown."""
         from qtarget_inspect.inspection.pictures import page_in_html
 
+        return page_in_html(self)
+
+    def _repr_html_(self) -> str:
         curve = self.table().to_html(index=False, float_format=lambda value: f"{value:.4g}", border=0)
-        more = f"{page_in_html(self)}<details><summary>gamma over p_y</summary>{curve}</details>"
+        more = f"{self._pictures}<details><summary>gamma over p_y</summary>{curve}</details>"
         return in_html(self.name, self.headline(), describe(self), self.warnings, more)
 
     def to_latex(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from qtarget_inspect.analysis.decomposition import (
+    EXPLAINED,
     FLAG_DEPENDENT,
     FLAG_FULL_TRUST,
     FLAG_SATURATED,
@@ -16,7 +17,6 @@ from qtarget_inspect.analysis.decomposition import (
     Reading,
     decompose,
 )
-from qtarget_inspect.analysis.explanation import EXPLAINED
 from qtarget_inspect.analysis.identification.result import UNKNOWN_LAW
 from qtarget_inspect.tables.notes import pulls_in_words
 from qtarget_inspect.vocabulary.numerals import short_name

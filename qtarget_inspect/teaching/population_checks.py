@@ -47,10 +47,12 @@ def check_learned(p: Any, loss: Any, q_star: Sequence[float], **context: Any) ->
         raise QTargetError(f"check_learned: {found.loss} learns no one distribution here ({found.verdict}).")
     try:
         given = torch.as_tensor(p, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        return not_yet(f"a distribution is a list of {len(found.q_star)} numbers ({error}).")
+    except (TypeError, ValueError, RuntimeError):
+        return not_yet(f"a distribution is a list of {len(found.q_star)} numbers; yours is {p!r:.60}.")
     if given.shape != found.q_star.shape:
         return not_yet(f"q* has {len(found.q_star)} tokens; yours has shape {list(given.shape)}.")
+    if not bool(torch.isfinite(given).all()):
+        return not_yet("an entry is not a finite number.")
     if abs(float(given.sum()) - 1) > 3 * TOLERANCE or bool((given < 0).any()):
         return not_yet(
             f"your entries sum to {float(given.sum()):.4g}: a distribution sums to 1 and has no negative entry."

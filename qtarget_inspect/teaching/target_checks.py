@@ -54,10 +54,12 @@ def check_target(q: Any, loss: Any, batch: TokenBatch, *, token: int = 0) -> Che
     wanted, p, g = target.q[0], target.p[0], target.g[0]
     try:
         given = torch.as_tensor(q, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        return not_yet(f"Q is a list of {len(wanted)} numbers ({error}).")
+    except (TypeError, ValueError, RuntimeError):
+        return not_yet(f"Q is a list of {len(wanted)} numbers; yours is {q!r:.60}.")
     if given.shape != wanted.shape:
         return not_yet(f"Q has one entry for each of the {len(wanted)} tokens; yours has shape {list(given.shape)}.")
+    if not bool(torch.isfinite(given).all()):
+        return not_yet("an entry is not a finite number.")
     if _near(given, wanted):
         return right(f"Q of {target.loss} to three decimals.")
     told = [(g, "that is the gradient g itself. Q is p minus it."), (-g, "that is -g. Where does p come in?")]

@@ -165,6 +165,17 @@ def test_given_attractors_are_fitted_even_for_registered_losses(probes):
         qt.decompose(target_of("gem", probes), attractors=["uniform"])
 
 
+def test_a_fit_that_does_not_explain_the_gradient_says_so():
+    def margin(logits, labels):
+        best = logits.scatter(-1, labels[:, None], float("-inf")).amax(-1)
+        return (2 + best - logits.gather(-1, labels[:, None]).squeeze(-1)).clamp(min=0)
+
+    batch = qt.TokenBatch(torch.tensor([[0.0, 1.0, 0.5, -1.0]], dtype=torch.float64), torch.tensor([0]))
+    found = qt.decompose(qt.invert(margin, batch))
+    assert found.unexplained.item() > 0.1
+    assert found.flags[names.FLAG_UNEXPLAINED].all()
+
+
 def test_lost_mass_is_pulled_nowhere(probes):
     def with_z_loss(logits, labels):
         return qt.losses.sft(logits, labels) + 0.01 * logits.logsumexp(-1) ** 2

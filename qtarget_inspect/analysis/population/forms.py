@@ -17,6 +17,9 @@ from qtarget_inspect.core.errors import LossError
 HELD_BACK = 3
 """Other q* on which a form has to be a stationary point, too, before it is named."""
 
+ONLY_THIS_ONE = "q* (not every q*)"
+"""Where p is q* and need not be for another."""
+
 MODELS = ("teacher", "reference", "old")
 
 
@@ -59,7 +62,7 @@ def in_words(point: FixedPoint, population: Population) -> str:
     for form in _forms(p, population):
         if total_variation(form.predict(q_star), p) <= TV_EQUAL[population.dtype] and _holds(form, population):
             return form.text
-    return "q* (not every q*)" if total_variation(p, q_star) <= TV_EQUAL[population.dtype] else short(p)
+    return ONLY_THIS_ONE if total_variation(p, q_star) <= TV_EQUAL[population.dtype] else short(p)
 
 
 def _forms(p: Tensor, population: Population) -> Iterator[Form]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qtarget_inspect.analysis.population.forms import in_words
+from qtarget_inspect.analysis.population.forms import ONLY_THIS_ONE, in_words
 from qtarget_inspect.analysis.population.points import short
 from qtarget_inspect.analysis.population.setting import check_distribution
 from qtarget_inspect.analysis.population.view import FixedPoints, explore
@@ -50,7 +50,9 @@ class Learned:
                 **{k.removesuffix("_logits"): v.softmax(-1) for k, v in self.models.items()},
             }
             words += f" where {', '.join(f'{name} is {short(p)}' for name, p in given.items())}"
-        return f"{words}: proper" if verdict == "proper" else f"{words} ({verdict}): not proper"
+        if verdict == "proper":
+            return "q*, for this q* and not for every one: not proper" if words == ONLY_THIS_ONE else f"{words}: proper"
+        return f"{words} ({verdict}): not proper"
 
 
 def example_models(size: int) -> dict[str, Tensor]:
