@@ -48,6 +48,10 @@ WIDEST = 100
 """Letters in a line of a new figure."""
 
 
+_SEEN = 1e-5
+"""A gamma beyond 0 or 1 by no more than this is so by rounding, and has the colour of 0 or 1."""
+
+
 def plot_tokens(
     records: pd.DataFrame,
     *,
@@ -125,7 +129,7 @@ def _tint(ax: Axes, records: pd.DataFrame, losses: list[str], tokens: Sequence[A
         [_box(left, top, width, 0.92) for left, top, width in corners],
         array=np.ma.masked_invalid(values.ravel()),
         cmap=_colours(),
-        norm=mpl.colors.Normalize(0, 1),
+        norm=mpl.colors.Normalize(-_SEEN, 1 + _SEEN),
         edgecolors="#9a9a9a",
         linewidths=0.25,
     )
@@ -213,7 +217,7 @@ def _key(ax: Axes, records: pd.DataFrame, frame: Frame) -> None:
     wide = BAR / frame.width
     inset = ax.inset_axes((1 - wide - 1.5 / frame.width, 1 - (place + 0.75) / frame.height, wide, 0.7 / frame.height))
     inset.set_in_layout(False)
-    low, high = records["gamma"].min() < 0, records["gamma"].max() > 1 + 1e-9
+    low, high = records["gamma"].min() < -_SEEN, records["gamma"].max() > 1 + _SEEN
     figure: Any = ax.figure
     bar = figure.colorbar(
         ScalarMappable(mpl.colors.Normalize(0, 1), _colours()),

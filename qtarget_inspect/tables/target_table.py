@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from qtarget_inspect.analysis.decomposition import Decomposition
+from qtarget_inspect.analysis.decomposition import FLAG_UNEXPLAINED, Decomposition
+from qtarget_inspect.analysis.measurement.numbers import LOST
 from qtarget_inspect.core.checks import is_whole
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.tables.method_titles import method_titles
@@ -37,7 +39,8 @@ def target_table(
         Columns loss, method (its title), category ("" for a loss that is not registered), gauge, reading, gamma,
         position (of the token, from 1), entry (its id), token (its text), is_label, p, q, residual, change (Q - p).
         The label stands first, then by falling p. NaN where Q or the residual is undefined (the residual, where gamma
-        is 1). Entries that are left out hold what the shown ones lack to the sum of Q.
+        is 1 or so near to it that what the pulls leave unexplained counts; both, where a fit leaves a part of the
+        gradient). Entries that are left out hold what the shown ones lack to the sum of Q.
 
     Raises:
         QTargetError: an argument is none of the above, or the readings are of different batches.
@@ -71,19 +74,24 @@ def target_table(
             "category": variant.category if variant else "",
             "gauge": row.gauge,
             "reading": row.reading,
-            "gamma": float(row.gamma[0]),
+            "gamma": float(row.gamma[0]) if FLAG_UNEXPLAINED not in row.flags else math.nan,
             "position": index + 1,
             "entry": entry,
             "token": text,
             "is_label": entry == label,
             "p": float(p[entry]),
             "q": float(row.q[0, entry]),
-            "residual": float(row.residual[0, entry]),
+            "residual": float(row.residual[0, entry]) if _has_residual(row) else math.nan,
             "change": float(row.q[0, entry] - p[entry]),
         }
         for row, title, variant in zip(rows, titles, variants, strict=True)
         for entry, text in zip(entries, named, strict=True)
     )
+
+
+def _has_residual(row: Decomposition) -> bool:
+    """Whether its entries are more than noise: remainder / (1 - gamma) magnifies what the pulls leave unexplained."""
+    return float(row.unexplained[0]) <= LOST * abs(1 - float(row.gamma[0]))
 
 
 def _one_token(reading: Decomposition, index: int) -> Decomposition:

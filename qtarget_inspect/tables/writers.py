@@ -65,6 +65,10 @@ def write_table(frame: pd.DataFrame, format: Format = "text") -> str:
     return writers[format](frame)
 
 
+ROUNDING = 1e-15
+"""Means smaller than this are shown as 0; the table itself holds them as they are."""
+
+
 def display_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns that people read, as text: numbers rounded, truths as yes and NO.
 
@@ -136,7 +140,7 @@ def _comparison_row(row: dict[str, Any]) -> dict[str, str]:
     """Means with their intervals; a mean over part of the tokens says over which share."""
 
     def interval(name: str, share: str | None = None) -> str:
-        mean, low, high = (row[name + end] for end in ("", "_low", "_high"))
+        mean, low, high = (_without_rounding(row[name + end]) for end in ("", "_low", "_high"))
         if math.isnan(mean):
             return "undefined"
         text = f"{mean:.3g}" if low == high or math.isnan(low) else f"{mean:.3g} [{low:.3g}, {high:.3g}]"
@@ -155,6 +159,11 @@ def _comparison_row(row: dict[str, Any]) -> dict[str, str]:
         "negative mass": interval("negative_mass"),
         "signed": "-" if math.isnan(row["signed"]) else f"{100 * row['signed']:.0f} %",
     }
+
+
+def _without_rounding(value: float) -> float:
+    """0 for what rounding leaves of it, -2e-18 say: a mean of zeros that were worked out."""
+    return 0.0 if abs(value) < ROUNDING else value
 
 
 def _span(low: Any, high: Any) -> str:

@@ -149,3 +149,26 @@ WRONG = {
 def test_bad_input_is_refused(batch, args, options, message):
     with pytest.raises(qt.QTargetError, match=message):
         qt.target_table(*args(batch), **options)
+
+
+def margin(logits, labels):
+    best = logits.scatter(-1, labels[:, None], float("-inf")).amax(-1)
+    return (2 + best - logits.gather(-1, labels[:, None]).squeeze(-1)).clamp(min=0)
+
+
+def test_a_fit_that_explains_nothing_has_neither_gamma_nor_residual():
+    batch = qt.TokenBatch(torch.tensor([[0.0, 1.0, 0.5, -1.0]], dtype=torch.float64), torch.tensor([0]))
+    table = qt.target_table(qt.decompose(qt.invert(margin, batch)))
+    assert table[["gamma", "residual"]].isna().all(axis=None)
+    assert table["q"].notna().all()
+
+
+def test_what_float32_leaves_of_a_residual_is_no_residual():
+    def in_float32(logits, labels):
+        return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+
+    batch = qt.probe_batch(64)
+    reading = qt.decompose(qt.invert(in_float32, batch))
+    residual = torch.cat([torch.tensor(qt.target_table(reading, token)["residual"].values) for token in range(64)])
+    assert (residual[residual.isfinite()].abs() <= 1.01).all()
+    assert residual.isnan().float().mean() > 0.9

@@ -24,6 +24,9 @@ STARTS, FEW_STARTS = 32, 12
 
 MANY_TOKENS = 8
 
+SHOWN = 12
+"""Points that the text lists; a field with jumps may seem to rest along a whole line."""
+
 
 @dataclass(frozen=True, eq=False)
 class FixedPoints:
@@ -72,16 +75,23 @@ class FixedPoints:
     def text(self) -> str:
         """Verdict, reason, and a line a point."""
         lines = [f"{self.loss}: {self.verdict}: {self.reason}", f"  q*        {short(self.q_star)}"]
-        for point in self.points:
+        shown = self.points if len(self.points) <= SHOWN else sorted(self.points, key=_is_unstable)[:SHOWN]
+        for point in shown:
             stable = "stable" if point.stable else "unstable"
             lines.append(
                 f"  {point.kind:<9} {short(point.p)}  {stable}, {point.basin:.0%} of {len(self.starts)} starts"
             )
+        if len(self.points) > len(shown):
+            lines.append(f"  and {len(self.points) - len(shown)} more, in .points")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     def __repr__(self) -> str:
         """The text."""
         return self.text
+
+
+def _is_unstable(point: FixedPoint) -> bool:
+    return not point.stable
 
 
 def fixed_points(
