@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ MOST_BYTES = 2_250_000
 EXPLAINED = 1e-6
 """Pulls that leave more than this of some Q unexplained are not shown."""
 
+LABEL_COUNTS = "it treats labels by their ids: here the label is token 0"
+"""Note on a loss whose target is another one where the label is another token of the same p."""
+
 _ROW = VOCABULARY + 2
 """Numbers a position: Q in the unit gauge, the pull to the label, the total pull."""
 
@@ -71,6 +75,8 @@ def precomputed(spec: Any) -> dict[str, Any]:
     batch = _only(tokens_at(every_position({**axes, "shape": POSITIONS["shape"], "p": POSITIONS["p"]}, held)), needs)
     q = _targets(loss, batch, name)
     words, trust, total = _read(loss, batch, q)
+    if not _same_for_every_label(loss, needs):
+        words["note"] = "; ".join(filter(None, [words["note"], LABEL_COUNTS]))
     return {
         "name": name,
         "title": loss.title if isinstance(loss, Variant) else name_of(loss),
@@ -155,6 +161,23 @@ def _shift_invariant(loss: Any, needs: Sequence[str]) -> bool:
         for log_z in (0.0, 10.0)
     )
     return bool((low - high).abs().max() < EXPLAINED)
+
+
+def _same_for_every_label(loss: Any, needs: Sequence[str]) -> bool:
+    """Whether Q follows the tokens where these change places: whether the label's id counts for nothing by itself."""
+    batch = _only(tokens_at(every_position({"p": POSITIONS["p"][::8], "shape": (0.8, 2.0)}, {})), needs)
+    q = invert(loss, batch, dtype=torch.float64).q
+    for label in range(1, VOCABULARY):
+        order = torch.arange(VOCABULARY).roll(label)  # token 0 stands at `label`
+        logits = {name: getattr(batch, name)[:, order] for name in ("logits", *needs) if name.endswith("logits")}
+        moved = replace(batch, labels=torch.full_like(batch.labels, label), **logits)
+        try:
+            found = invert(loss, moved, dtype=torch.float64).q
+        except QTargetError:  # a constant, for one: masked out
+            return False
+        if bool((found - q[:, order]).abs().max() > EXPLAINED):
+            return False
+    return True
 
 
 def _read(loss: Any, batch: TokenBatch, q: Tensor) -> tuple[dict[str, Any], Tensor, Tensor]:

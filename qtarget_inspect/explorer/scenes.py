@@ -35,8 +35,8 @@ SCENES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "A bad action",
-        "losses=reinforce,ppo(epsilon=0.2,epsilon_high=0.2)&p=0.5&advantage=-1",
-        "A negative advantage pushes the label away: gamma is negative, and so is Q on the label.",
+        "losses=reinforce,ppo(epsilon=0.2,epsilon_high=0.2)&p=0.3&advantage=-1",
+        "A negative advantage pushes the label away: gamma is negative, and so is Q on it where p_y is below 1/2.",
     ),
 )
 """Title, fragment, sentence."""

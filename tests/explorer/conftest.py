@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from chromium import chromium
 
 from qtarget_inspect.explorer.page import write_explorer
@@ -36,6 +37,11 @@ def wanting(logits, labels, rewards):
     return rewards * logits.sum(-1)
 
 
+def even_labels_only(logits, labels):
+    log_p = logits.log_softmax(-1).gather(-1, labels[..., None]).squeeze(-1)
+    return -log_p * (labels % 2 == 0)
+
+
 def broken(logits, labels):
     raise RuntimeError("boom")
 
@@ -53,6 +59,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("chromium"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Tensors are tiny here: with more threads, these wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def losses_file(tmp_path_factory):
     """A file of losses, as a user would write it."""
@@ -66,6 +81,13 @@ def page_file(tmp_path_factory, losses_file):
     """The page, with two losses of a user's."""
     own = [f"{losses_file}:sqrt_trust", f"{losses_file}:distil"]
     return write_explorer(tmp_path_factory.mktemp("page") / "explorer.html", own)
+
+
+@pytest.fixture(scope="session")
+def odd_page_file(tmp_path_factory, losses_file):
+    """The page, with a loss that takes so much that a slider is held, and one that is no sum of pulls."""
+    own = [f"{losses_file}:anchored", "squared-logits(logit_weight=0.01)"]
+    return write_explorer(tmp_path_factory.mktemp("odd") / "explorer.html", own)
 
 
 @pytest.fixture(scope="session")
@@ -97,15 +119,44 @@ class Page:
         self.settled()
         return self
 
+    def go(self, fragment):
+        """Follow a link within the open page."""
+        self.run("location.hash = arguments[0]", fragment)
+        return self.settled()
+
     def run(self, script, *arguments):
         """What a script returns."""
         return self.driver.execute_script(script, *arguments)
 
     def settled(self):
-        """Wait until what was asked for is drawn and the address written."""
-        wait = "const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => setTimeout(done, 0)), 320);"
-        self.driver.execute_async_script(wait)
+        """Wait until what was asked for is drawn: a size that changes is seen a frame later, and drawn in the next."""
+        self.driver.execute_async_script("""
+            const done = arguments[0];
+            let frames = 0;
+            const look = () => (++frames < 3 || frame ? requestAnimationFrame(look) : setTimeout(done, 0));
+            look();
+        """)
         return self
+
+    def waited(self, expression, seconds=5):
+        """The value of an expression of the page's as soon as it is true, or after some seconds."""
+        return self.driver.execute_async_script(
+            f"""
+            const [end, done] = [performance.now() + 1000 * arguments[0], arguments[1]];
+            const look = () => {{
+                const value = {expression};
+                if (value || performance.now() > end) done(value);
+                else setTimeout(look, 20);
+            }};
+            look();
+            """,
+            seconds,
+        )
+
+    def address(self):
+        """What stands behind the # once the page has written its state there."""
+        assert self.waited("location.hash === `#${fragmentOf(app)}`"), "the address follows the state"
+        return self.run("return location.hash")
 
     def slide(self, name, index):
         """Move a slider as a hand would: to a position, with its input event."""
@@ -161,6 +212,12 @@ def page_of(browser):
 
     yield page_of
     assert [message for page in opened for message in page.errors()] == []
+
+
+@pytest.fixture
+def odd_page(page_of, odd_page_file):
+    """The page with the two odd losses."""
+    return page_of(odd_page_file)
 
 
 @pytest.fixture

@@ -14,27 +14,33 @@ from qtarget_inspect.explorer import positions
 SIZES, TOKENS = (3, 10, 40), 24
 
 EVALUATE = """
-    const { name, parameters, tokens } = JSON.parse(arguments[0]);
+    const { losses, tokens } = JSON.parse(arguments[0]);
     const plain = (key, value) => (typeof value === "number" && !Number.isFinite(value) ? null : value);
     const states = tokens.map(makeState);
-    const pulls = pullsOf(lossNamed(name), parameters);
-    const gauge = naturalGauge(pulls, states);
-    const read = (state) => {
-        const found = pulled(pulls, state);
-        const natural = readTarget(found, state, gauge, "attractor");
-        const normalized = readTarget(found, state, "normalized", "attractor");
-        return {
-            q: readTarget(found, state, "unit", "attractor").q,
-            gamma: natural.gamma, mass: natural.mass, negative: natural.negative,
-            variation: natural.variation, divergence: natural.divergence, natural: natural.q,
-            self: readTarget(found, state, "unit", "self").gamma, normalized: normalized.gamma,
+    const evaluate = ([name, parameters]) => {
+        const pulls = pullsOf(lossNamed(name), parameters);
+        const gauge = naturalGauge(pulls, states);
+        const read = (state) => {
+            const found = pulled(pulls, state);
+            const natural = readTarget(found, state, gauge, "attractor");
+            const normalized = readTarget(found, state, "normalized", "attractor");
+            return {
+                q: readTarget(found, state, "unit", "attractor").q,
+                gamma: natural.gamma, mass: natural.mass, negative: natural.negative,
+                variation: natural.variation, divergence: natural.divergence, natural: natural.q,
+                self: readTarget(found, state, "unit", "self").gamma, normalized: normalized.gamma,
+            };
         };
+        const [law, residual] = [gammaText(pulls, gauge, states), residualText(pulls, gauge, states)];
+        return { gauge, law, residual, tokens: states.map(read) };
     };
-    return JSON.stringify({
-        gauge, law: gammaText(pulls, gauge, states), residual: residualText(pulls, gauge, states),
-        tokens: states.map(read),
-    }, plain);
+    return JSON.stringify(losses.map(evaluate), plain);
 """
+
+
+def evaluated(page, losses, batch):
+    """What the page makes of (name, parameters) on a batch: a record a loss."""
+    return json.loads(page.run(EVALUATE, json.dumps({"losses": losses, "tokens": for_the_page(batch)})))
 
 
 def random_tokens(vocabulary):
@@ -82,25 +88,24 @@ def numbers(values):
 
 
 @pytest.mark.slow
-def test_formulas_agree_with_the_engine_for_every_loss_that_the_page_offers(page):
+@pytest.mark.parametrize("size", SIZES)
+def test_formulas_agree_with_the_engine_for_every_loss_that_the_page_offers(page, size):
     page.open()
     offered = json.loads(page.run("return JSON.stringify(LOSSES.filter((one) => !one.own))"))
     assert len(offered) > 40
-    batches = {size: random_tokens(size) for size in SIZES}
+    losses = []
     for loss in offered:
         default = {one["name"]: one["default"] for one in loss["parameters"]}
         other = {one["name"]: one["steps"][len(one["steps"]) // 3] for one in loss["parameters"]}
-        for parameters in [default, other] if other != default else [default]:
-            for batch in batches.values():
-                check_against_the_engine(page, loss["name"], parameters, batch)
+        losses += [(loss["name"], parameters) for parameters in ([default, other] if other != default else [default])]
+    batch = random_tokens(size)
+    for (name, parameters), found in zip(losses, evaluated(page, losses, batch), strict=True):
+        check_against_the_engine(qt.get(name).with_parameters(**parameters), found, batch)
 
 
-def check_against_the_engine(page, name, parameters, batch):
-    variant = qt.get(name).with_parameters(**parameters)
+def check_against_the_engine(variant, found, batch):
     target = qt.invert(variant, batch, method="torch.func", dtype=torch.float64)
     seen = qt.decompose(target, gauge="natural")
-    asked = json.dumps({"name": name, "parameters": parameters, "tokens": for_the_page(batch)})
-    found = json.loads(page.run(EVALUATE, asked))
     what = f"{variant.label} at V = {batch.vocabulary}"
     assert found["gauge"] == seen.gauge, what
     assert found["law"] == variant.pulls.gamma_law(seen.gauge, seen.total_pull).text
@@ -122,10 +127,10 @@ def check_against_the_engine(page, name, parameters, batch):
 def test_the_measures_of_a_target_are_those_of_measure(page):
     page.open()
     batch = random_tokens(10)
-    for name in ("sft", "dft", "gem", "asft", "z-loss", "kd"):
-        variant = qt.get(name)
-        asked = json.dumps({"name": name, "parameters": dict(variant.parameters), "tokens": for_the_page(batch)})
-        found = json.loads(page.run(EVALUATE, asked))["tokens"]
+    chosen = [qt.get(name) for name in ("sft", "dft", "gem", "asft", "z-loss", "kd")]
+    records = evaluated(page, [(variant.name, dict(variant.parameters)) for variant in chosen], batch)
+    for variant, record in zip(chosen, records, strict=True):
+        found = record["tokens"]
         q = qt.decompose(qt.invert(variant, batch, dtype=torch.float64), gauge="natural").q
         p = batch.logits.softmax(-1)
         torch.testing.assert_close(numbers([one["mass"] for one in found]), q.sum(-1))
@@ -215,23 +220,46 @@ def test_a_users_flow_is_the_engines(page, losses_file):
 )
 def test_copied_python_prints_the_pages_numbers(page, losses_file, monkeypatch, fragment):
     page.open(fragment)
+    shown = page.numbers()
+    assert len(shown) >= 3
+    for one, (head, q, residual) in zip(shown, printed_by_python(page, losses_file, monkeypatch), strict=True):
+        assert f"({one['gauge']} gauge" in head
+        gamma = numbers_in(head.split("gamma ")[1].split()[:1])[0]
+        assert gamma == pytest.approx(float("nan") if one["gamma"] is None else one["gamma"], abs=2e-6, nan_ok=True)
+        exact = [float("nan") if value is None else value for value in one["q"]]
+        assert numbers_in(q) == pytest.approx(exact, abs=2e-6, nan_ok=True)
+        exact = [float("nan") if value is None else value for value in one["residual"]]
+        assert numbers_in(residual) == pytest.approx(exact, rel=1e-5, abs=2e-5, nan_ok=True)
+
+
+def numbers_in(words):
+    """The numbers as they were printed; a row without any is undefined, and nothing is 0 from below."""
+    assert "-0.000000" not in words
+    return [float("nan")] * positions.VOCABULARY if words == ["undefined"] else list(map(float, words))
+
+
+def printed_by_python(page, losses_file, monkeypatch):
+    """Head, Q and residual of each loss, as the program that the page hands out prints them."""
     program = page.run("return pythonOf(app, shownView)")
     monkeypatch.chdir(os.path.dirname(losses_file))
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(program, {})
-    lines = iter(printed.getvalue().splitlines())
-    shown = page.numbers()
-    assert len(shown) >= 3
-    for one in shown:
-        head, q, residual = next(lines), next(lines).split()[1:], next(lines).split()[1:]
-        assert f"({one['gauge']} gauge" in head
-        gamma = float(head.split("gamma ")[1].split()[0])
-        assert gamma == pytest.approx(float("nan") if one["gamma"] is None else one["gamma"], abs=2e-6, nan_ok=True)
-        exact = [float("nan") if value is None else value for value in one["q"]]
-        assert list(map(float, q)) == pytest.approx(exact, abs=2e-6, nan_ok=True)
-        exact = [float("nan") if value is None else value for value in one["residual"]]
-        assert list(map(float, residual)) == pytest.approx(exact, rel=1e-5, abs=2e-5, nan_ok=True)
+    lines = printed.getvalue().splitlines()
+    return [(head, q.split()[1:], residual.split()[1:]) for head, q, residual in zip(*[iter(lines)] * 3, strict=True)]
+
+
+@pytest.mark.parametrize("gauge", ["unit", "normalized"])
+def test_copied_python_names_no_gamma_where_the_page_has_none(odd_page, losses_file, monkeypatch, gauge):
+    odd_page.open(f"losses=squared-logits(logit_weight=0.01),sft&gauge={gauge}")
+    (shown, _) = odd_page.numbers()
+    assert shown["gamma"] is None
+    (head, q, residual), (sft, *_) = printed_by_python(odd_page, losses_file, monkeypatch)
+    assert "gamma undefined" in head
+    assert residual == ["undefined"]
+    exact = [float("nan") if value is None else value for value in shown["q"]]
+    assert numbers_in(q) == pytest.approx(exact, abs=2e-6, nan_ok=True)
+    assert "gamma 1.000000" in sft
 
 
 @pytest.mark.parametrize("number", [0, 1, 0.1, 1 / 3, 12345.678, 1e-5, -0.00012345, 2.5e10, 0.99996, 100])

@@ -143,8 +143,14 @@ def test_two_losses_of_one_name_are_refused(losses_file):
         explorer_page([spec, spec])
 
 
-def test_sliders_are_held_where_the_grid_would_be_large(losses_file):
-    record = grid.precomputed(f"{losses_file}:anchored")
+@pytest.fixture(scope="module")
+def odd_records(odd_page_file):
+    """What the page holds of a user's losses."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', odd_page_file.read_text(), re.DOTALL)[1])["own"]
+
+
+def test_sliders_are_held_where_the_grid_would_be_large(odd_records):
+    record = odd_records[0]
     assert list(record["axes"]) == ["reference", "old"]
     assert record["held"] == {"advantage": 1.0}
     assert len(record["targets"]) < 4 / 3 * grid.MOST_BYTES + 4
@@ -154,7 +160,12 @@ def test_names_are_those_of_the_address(losses_file):
     assert grid.name_of_loss(f"{losses_file}:distil") == "my_losses.py:distil"
 
 
-def test_a_loss_without_pulls_is_worked_out_with_its_offset():
-    record = grid.precomputed("squared-logits(logit_weight=0.01)")
+def test_a_loss_that_looks_at_the_labels_id_has_a_note(losses_file, odd_records):
+    assert grid.LABEL_COUNTS in grid.precomputed(f"{losses_file}:even_labels_only")["note"]
+    assert all(grid.LABEL_COUNTS not in record["note"] for record in odd_records)
+
+
+def test_a_loss_without_pulls_is_worked_out_with_its_offset(odd_records):
+    record = odd_records[1]
     assert list(record["axes"]) == ["log_z"]
     assert record["gamma"] == "unknown law"

@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from qtarget_inspect.explorer.page import write_explorer
-
 PICK = "losses=sft,dft"
 
 
@@ -84,39 +82,7 @@ def test_negative_mass_is_hatched(page):
     fills = page.drawn("#bars [data-kind=q]", "fill")
     assert min(values(page, "q")) < -1e-3
     assert [value < 0 for value in values(page, "q")] == [fill.startswith("url(#hatch") for fill in fills]
-    assert float(cells(page)["GEM, beta 0.5"]["negative mass"]) > 0.01
-
-
-def test_the_fragment_restores_the_state(page):
-    fragment = (
-        "losses=asft(kl_weight=0.2),target-sft(eta=0.3),my_losses.py:distil&p=0.1192&shape=0.6&teacher=0.35&favourite=1"
-        "&reference=0.5&old=0.1&advantage=-1&critical=0&log_z=5&gauge=unit&reading=label-free&axis=log-odds&theme=dark"
-        "&lecture=1"
-    )
-    page.open(fragment)
-    assert page.run("return location.hash.slice(1)") == fragment
-    assert [one["title"] for one in page.numbers()] == ["ASFT, kl weight 0.2", "Target-SFT, eta 0.3", "distil"]
-    assert page.run("return document.getElementById('slider-favourite').value") == "1"
-    assert page.run("return document.getElementById('reading').value") == "label-free"
-    assert page.run("return document.documentElement.dataset.theme") == "dark"
-    assert page.run("return document.documentElement.classList.contains('lecture')")
-
-
-def test_a_link_followed_in_the_open_page_moves_it(page):
-    page.open(PICK)
-    page.run("location.hash = 'losses=gem&p=0.9'")
-    page.settled()
-    assert [one["title"] for one in page.numbers()] == ["GEM"]
-    assert page.run("return app.at.p") == pytest.approx(0.9, abs=0.02)
-
-
-def test_a_loss_worked_out_at_parameters_is_found_by_its_name(page_of, tmp_path):
-    page = page_of(write_explorer(tmp_path / "norm.html", ["logit-norm(temperature=0.5)"]))
-    page.open("losses=dft,logit-norm(temperature=0.5)")
-    assert [one["title"] for one in page.numbers()] == ["DFT", "logit normalisation"]
-    assert page.numbers()[1]["gamma"] is None, "no known pulls explain it"
-    assert "γ undefined" in page.run("return document.getElementById('bars').textContent")
-    assert page.run("return location.hash").startswith("#losses=dft,logit-norm(temperature=0.5)&")
+    assert float(cells(page)["GEM (beta=0.5)"]["negative mass"]) > 0.01
 
 
 def test_without_a_loss_the_model_is_there(page):
@@ -125,33 +91,20 @@ def test_without_a_loss_the_model_is_there(page):
     assert len(page.drawn("#bars [data-kind=p]", "height")) == 10
 
 
-def test_numbers_open_below_the_bars(page):
-    page.open("losses=sft,dft,gem,asft")
-    page.run("document.querySelector('.numbers').open = true")
-    page.settled()
-    script = """
-        const box = (id) => document.getElementById(id).getBoundingClientRect();
-        return [box("bars-numbers").bottom, box("panel-bars").bottom, box("panel-gamma").top];
-    """
-    numbers, panel, below = page.run(script)
-    assert numbers < panel < below
-
-
-@pytest.mark.parametrize(
-    "fragment",
-    [
-        "losses=nothing,dft(beta=3),asft(kl_weight=-1),dft&p=seven&shape=&gauge=loud&lecture=maybe&%E0%A4%A",
-        "losses=&p=-3",
-        "junk",
-        "losses=sft,dft,gem,kd,asft,focal",
-        "losses=beyond-log(alpha=1e999),<img src=x onerror=alert(1)>",
-    ],
-)
-def test_a_fragment_that_says_nonsense_does_no_harm(page, fragment):
-    page.open(fragment)
-    assert len(page.numbers()) <= 4
-    assert page.run("return Object.keys(DATA.positions).every((axis) => DATA.positions[axis].includes(app.at[axis]))")
-    assert page.run("return document.querySelectorAll('img').length") == 0
+def test_rounding_is_read_as_zero(page):
+    page.open("losses=reinforce,sft&p=0.5&advantage=-1")
+    reinforce = cells(page)["REINFORCE"]
+    assert abs(page.numbers()[0]["q"][0]) < 1e-14
+    assert (reinforce["Q on the label"], reinforce["negative mass"]) == ("0.000", "0.000")
+    assert "url(#hatch-0)" not in page.drawn("#bars [data-kind=q][data-loss='0']", "fill")
+    assert "Q of mug 0.000." in page.run("return sentences(shownView)")
+    page.open("losses=dft&p=0.95&shape=0.2")
+    (dft,) = page.numbers()
+    assert 0 < dft["q"][-1] < 1e-10
+    last = page.run(
+        "return [...document.querySelectorAll('#bars-numbers tr:last-child td')].map((one) => one.textContent)"
+    )
+    assert last[0].split("e")[1] == last[2].split("e")[1], "what is small and no rounding stays, as the residual p"
 
 
 def test_sliders_move_the_numbers_in_the_right_direction(page):
@@ -187,7 +140,8 @@ def test_a_losss_own_parameter_moves_it_and_its_name(page):
     (square,) = page.numbers()
     assert square["gamma"] == pytest.approx(linear["gamma"] ** 2)
     assert square["law"] == "p_y^2"
-    assert "beyond-log(alpha=2)" in page.run("return location.hash")
+    assert square["title"] == "Beyond-log (alpha=2)"
+    assert "beyond-log(alpha=2)" in page.address()
 
 
 def test_sliders_of_the_context_are_there_where_they_count(page):
@@ -229,8 +183,8 @@ def test_what_is_undefined_is_a_dash(page):
     assert values(page, "q", 0) == []
 
 
-def test_where_a_users_loss_was_not_worked_out_there_are_dashes_and_a_note(page_of, losses_file, tmp_path):
-    page = page_of(write_explorer(tmp_path / "anchored.html", [f"{losses_file}:anchored"]))
+def test_where_a_users_loss_was_not_worked_out_there_are_dashes_and_a_note(odd_page):
+    page = odd_page
     page.open("losses=my_losses.py:anchored&advantage=1&reference=0.5&old=0.2")
     (worked,) = page.numbers()
     assert worked["gamma"] == pytest.approx(1 / 3)
@@ -336,8 +290,8 @@ def test_every_control_has_a_name(page):
 def test_figures_have_a_text_and_the_numbers_a_sentence(page):
     page.open("losses=dft,gem(beta=0.5)&p=0.2&shape=1")
     page.run("document.getElementById('sentence').textContent = ''")
-    page.slide("slider-p", 20).settled().settled()
-    sentence = page.run("return document.getElementById('sentence').textContent")
+    page.slide("slider-p", 20)
+    sentence = page.waited("document.getElementById('sentence').textContent")
     assert sentence.startswith(
         "The model gives mug 0.119. DFT: label trust 0.119 in the unit gauge, attractor reading;"
     )
@@ -348,81 +302,6 @@ def test_figures_have_a_text_and_the_numbers_a_sentence(page):
     rows = page.run("return [...document.querySelectorAll('#bars-numbers tbody tr')].map((row) => row.textContent)")
     assert len(rows) == 10
     assert rows[0].startswith("mug (label)")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_theme_follows_the_system_and_the_switch(page, theme):
-    page.open(PICK, media={"prefers-color-scheme": theme})
-    ground = "return Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
-    assert (page.run(ground) < 60) == (theme == "dark")
-    other = {"light": "dark", "dark": "light"}[theme]
-    page.choose("theme", other)
-    assert (page.run(ground) < 60) == (other == "dark")
-    fill = page.run("return document.querySelector('#bars svg > rect').getAttribute('fill')")
-    assert fill == {"light": "#ffffff", "dark": "#14181f"}[other]
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_is_told_from_its_ground(page, theme):
-    page.open("losses=sft,dft,gem,kd-hybrid", media={"prefers-color-scheme": theme})
-    script = """
-        const lightness = (colour) => {
-            const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((c) => c / 255);
-            const [r, g, b] = parts.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-        };
-        const groundOf = (node) => {
-            for (; node; node = node.parentElement) {
-                const colour = getComputedStyle(node).backgroundColor;
-                if (!/rgba\\(.*, 0\\)|transparent/.test(colour)) return colour;
-            }
-            return "rgb(255, 255, 255)";
-        };
-        const poor = [];
-        const texts = "h1, h2, p, label, legend, th, td, button, summary, output, text, tspan";
-        for (const node of document.querySelectorAll(texts)) {
-            if (!node.textContent.trim() || !node.getClientRects().length || node.closest(".visually-hidden")) continue;
-            const svg = node instanceof SVGElement;
-            const style = getComputedStyle(node);
-            const a = lightness(svg ? style.fill : style.color);
-            const b = lightness(groundOf(svg ? node.closest(".panel") : node));
-            const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-            if (contrast < 4.5) poor.push([node.tagName, node.textContent.slice(0, 30), contrast.toFixed(2)]);
-        }
-        return poor;
-    """
-    assert page.run(script) == []
-
-
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (768, 1024), (1440, 900), (1920, 1080)])
-@pytest.mark.parametrize("lecture", [0, 1])
-def test_nothing_is_wider_than_the_window(page, width, height, lecture):
-    page.open(f"losses=grpo,asft-reverse-kl,my_losses.py:distil,target-sft&lecture={lecture}", width, height)
-    assert page.run("return document.documentElement.scrollWidth") <= width
-    for figure in ("bars", "triangle", "gamma", "gradient"):
-        script = (
-            "const a = document.querySelector(arguments[0]).getBoundingClientRect();return [a.left, a.right, a.width]"
-        )
-        left, right, drawn = page.run(script, f"#{figure} svg")
-        assert left >= 0
-        assert right <= width
-        assert drawn > 200
-
-
-def test_type_is_larger_in_a_lecture(page):
-    page.open(PICK, 1920, 1080)
-    size = "return parseFloat(document.querySelector('#gamma svg').getAttribute('font-size'))"
-    before = page.run(size)
-    page.run("document.getElementById('lecture').click()")
-    page.settled()
-    assert page.run(size) > 1.3 * before
-    assert page.run("return document.getElementById('lecture').getAttribute('aria-pressed')") == "true"
-    assert "lecture=1" in page.run("return location.hash")
-
-
-def test_nothing_moves_for_those_who_ask_for_that(page):
-    page.open(PICK, media={"prefers-reduced-motion": "reduce"})
-    assert page.run("return getComputedStyle(document.getElementById('toast')).transitionDuration") == "0s"
 
 
 @pytest.mark.parametrize("figure", ["bars", "triangle", "gamma", "gradient"])
@@ -451,24 +330,6 @@ def test_where_the_clipboard_is_closed_the_text_is_shown(page):
     assert page.run("return document.getElementById('text-dialog').open")
     assert "qt.TokenBatch(" in page.run("return document.getElementById('text-area').value")
     assert page.run("return document.getElementById('text-area').selectionEnd") > 100
-
-
-def test_a_copied_link_holds_the_state(page):
-    page.open("losses=dft&p=0.3")
-    page.run("""
-        window.copied = [];
-        const clipboard = { writeText: async (text) => copied.push(text) };
-        Object.defineProperty(navigator, "clipboard", { value: clipboard, configurable: true });
-    """)
-    page.slide("slider-p", 40)
-    page.run("document.getElementById('copy-link').click()")
-    page.settled()
-    (link,) = page.run("return copied")
-    before = page.numbers()
-    page.driver.get("about:blank")
-    page.driver.get(link)
-    page.settled()
-    assert page.numbers() == before
 
 
 def test_the_help_says_what_is_missing_and_why(page):

@@ -1,12 +1,14 @@
 // App: one state, one redraw; the fragment follows the state.
 
-let app = location.hash.length > 1 ? stateFrom(location.hash) : firstState();
+const missed = [];
+let app = location.hash.length > 1 ? stateFrom(location.hash, missed) : firstState();
 let shownView = null;
 let frame = 0;
 const after = { address: 0, sentence: 0 };
 let written = location.hash;
 
 const sizes = new Map();
+const SMALLEST = 120; // pixels; below, there is no room for a figure, as in a window that is not laid out yet
 
 /** How large the figures may be; asked for only when that changes, since asking makes the browser lay out the page. */
 function measure() {
@@ -26,6 +28,7 @@ function render() {
   colourCards(view);
   for (const [id, figureOf] of Object.entries(FIGURES)) {
     const [width, height] = sizes.get(id);
+    if (Math.min(width, height) < SMALLEST) continue;
     document.getElementById(id).innerHTML = drawing(width, height, figureOf(view, width, height, app));
   }
   describeFigures(view);
@@ -74,11 +77,22 @@ function dressed() {
 function restore(fragment) {
   const { theme, lecture } = app;
   const said = (key) => new RegExp(`(^|[#&])${key}=`).test(fragment);
-  app = stateFrom(fragment);
+  missed.length = 0;
+  app = stateFrom(fragment, missed);
+  tellMissed();
   if (!said("theme")) app.theme = theme;
   if (!said("lecture")) app.lecture = lecture;
   rebuild();
   dressed();
+}
+
+/** What a link asks for and the page has not; the address is rewritten, so it is said. */
+function tellMissed() {
+  const note = document.getElementById("missed");
+  const words = missed.slice(0, 4).map((one) => (one.length > 80 ? `${one.slice(0, 79)}…` : one));
+  if (missed.length > words.length) words.push(`and ${missed.length - words.length} more`);
+  note.hidden = !words.length;
+  note.textContent = words.length ? `Not as the link says: ${words.join("; ")}.` : "";
 }
 
 const current = () => app;
@@ -114,6 +128,7 @@ const resized = new ResizeObserver(() => {
   measure();
   changed();
 });
+tellMissed();
 rebuild();
 dressed();
 measure();

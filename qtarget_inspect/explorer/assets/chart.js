@@ -21,13 +21,15 @@ function rule(x1, y1, x2, y2, stroke, given = {}) {
   return shape("line", { x1: at(x1), y1: at(y1), x2: at(x2), y2: at(y2), stroke, "stroke-width": inks.wide, ...given });
 }
 
-/** A word or two; "p_y" gets its index set lower. */
+/** A word or two. */
 function words(x, y, text, given = {}) {
-  const inside = escaped(text).replace(
-    /_(\w+)/g,
-    '<tspan dy="0.25em" font-size="75%">$1</tspan><tspan dy="-0.19em"> </tspan>',
-  );
-  return `<text${attributes({ x: at(x), y: at(y), ...given })}>${inside}</text>`;
+  return `<text${attributes({ x: at(x), y: at(y), ...given })}>${escaped(text)}</text>`;
+}
+
+/** "p_y" with its index set lower. */
+function labelProbabilityWords(x, y) {
+  const given = { x: at(x), y: at(y), "text-anchor": "middle" };
+  return `<text${attributes(given)}>p<tspan dy="0.25em" font-size="75%">y</tspan></text>`;
 }
 
 /** What keeps words that stand on lines apart from these. */
@@ -142,8 +144,27 @@ function drawing(width, height, inside) {
   return `<svg${attributes(given)}>${shape("rect", { width, height, fill: inks.panel })}${inside}</svg>`;
 }
 
-/** Roughly how wide a text is. */
-const widthOf = (text, size) => 0.57 * size * String(text).length;
+const widths = new Map();
+const ruler = document.createElement("canvas").getContext("2d");
+
+/** How wide a text is, in pixels. */
+function widthOf(text, size, weight = 400) {
+  const key = `${size} ${weight} ${text}`;
+  if (!widths.has(key)) {
+    ruler.font = `${weight} ${size}px ${FONT}`;
+    widths.set(key, ruler.measureText(text).width);
+  }
+  return widths.get(key);
+}
+
+/** The first of some texts that fits a width; where none does, the last one cut at its end. */
+function fitting(texts, room, size, weight) {
+  const found = texts.find((text) => widthOf(text, size, weight) <= room);
+  if (found !== undefined) return found;
+  let text = texts.at(-1);
+  while (text.length > 1 && widthOf(`${text}…`, size, weight) > room) text = text.slice(0, -1);
+  return `${text}…`;
+}
 
 /** Heights of labels pushed apart so that none covers another, within two bounds. */
 function apart(heights, least, low, high) {

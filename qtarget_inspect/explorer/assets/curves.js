@@ -8,6 +8,7 @@ const GRADIENT_KINDS = [
 const FARTHEST = 4; // what runs away beyond this is cut
 const SAME = 0.01; // curves this near to one another cover each other
 const LINE = 2.2;
+const MARGIN = 0.37; // the most of a figure's width that names may take
 
 /** Ticks and scale of p_y, linear or in log-odds. */
 function probabilityAxis(app, narrow) {
@@ -33,8 +34,7 @@ function spanOfCurves(losses, kinds, [low, high]) {
 function curvesFigure(view, width, height, app, kinds, least) {
   const size = inks.font;
   const narrow = width < 30 * size;
-  const longest = narrow ? 12 : 24;
-  const names = view.losses.map(({ short }) => (short.length > longest ? `${short.slice(0, longest - 1)}…` : short));
+  const names = view.losses.map(({ title, short }) => fitting([title, short], MARGIN * width, size));
   const axis = probabilityAxis(app, narrow);
   const [low, high] = spanOfCurves(view.losses, kinds, least);
   const left = 2.9 * size;
@@ -72,7 +72,7 @@ function axisOfProbability({ left, right, bottom, axis, x }) {
     const number = tickWords(x(p), bottom + 1.25 * size, tickText(p), { "text-anchor": "middle" });
     return rule(x(p), bottom, x(p), bottom + 3, inks.muted) + number;
   });
-  const name = words((left + right) / 2, bottom + 2.2 * size, "p_y", { "text-anchor": "middle" });
+  const name = labelProbabilityWords((left + right) / 2, bottom + 2.2 * size);
   return [rule(left, bottom, right, bottom, inks.muted), ...ticks, name].join("");
 }
 

@@ -1,11 +1,40 @@
 // Figures: bars of p, Q and residual over the tokens, and what draws each figure. Nothing is computed here.
 
 const QUARTER = 0.25;
+const GAP = 0.6; // between a name and its gamma, in sizes of type
 const outward = (value, up) => (up ? Math.ceil(value / QUARTER - 1e-9) : Math.floor(value / QUARTER + 1e-9)) * QUARTER;
 
-/** Gauge and reading stand beside every gamma. */
-const gammaWords = (one, short) =>
-  `γ ${Number.isFinite(one.now.gamma) ? shown(one.now.gamma) : "undefined"} · ${one.gauge}${short ? "" : ` gauge · ${one.now.reading} reading`}`;
+/**
+ * A name and a gamma a row, gauge and reading beside it, all rows in the same words: the most that there is room for.
+ * @returns {[string, string][]}
+ */
+function rowWords(losses, room, size) {
+  const worded = ({ gauge, now }, how) =>
+    `γ ${Number.isFinite(now.gamma) ? shown(now.gamma, 3, now.noise.gamma) : "undefined"} · ${how(gauge, now.reading)}`;
+  const ways = [
+    (gauge, reading) => `${gauge} gauge · ${reading} reading`,
+    (gauge, reading) => `${gauge} · ${reading}`,
+    (gauge) => gauge,
+  ];
+  const rowsIn = (name, how) => losses.map((one) => [one[name], worded(one, how)]);
+  const width = ([name, rest]) => widthOf(name, size, 700) + GAP * size + widthOf(rest, size);
+  const found = ["title", "short"].flatMap((name) => ways.map((how) => rowsIn(name, how)));
+  const left = (rest) => room - GAP * size - widthOf(rest, size);
+  return (
+    found.find((rows) => rows.every((row) => width(row) <= room)) ??
+    found.at(-1).map(([name, rest]) => [fitting([name], left(rest), size, 700), rest])
+  );
+}
+
+/** How the tokens' names stand below the bars: in a smaller type where they would touch, turned where that is not enough. */
+function nameRow(step) {
+  const size = inks.font;
+  const wide = DATA.tokens.map((token, k) => widthOf(k ? token : `▸ ${token}`, size, k ? 400 : 700));
+  const pairs = wide.slice(1).map((one, k) => (one + wide[k]) / 2 + 0.45 * size);
+  const share = Math.min(1, step / Math.max(...pairs));
+  if (share >= 0.8) return { size: share * size, turned: false, height: 2 * size };
+  return { size, turned: true, height: 0.87 * Math.max(...wide) + 1.1 * size };
+}
 
 /** Lowest and highest value that the bars reach; p and Q decide, a residual may be cut. */
 function spanOf(losses) {
@@ -16,18 +45,21 @@ function spanOf(losses) {
 /** One row a loss: p in grey, Q in front on the left, the residual on the right. */
 function barsFigure(view, width, height) {
   const size = inks.font;
-  const narrow = width < 34 * size;
   const [low, high] = spanOf(view.losses);
-  const [left, right, bottom] = [2.9 * size, width - 4, height - (narrow ? 4.6 : 2) * size];
+  const [left, right] = [2.9 * size, width - 4];
+  const step = (right - left) / SIZE;
+  const names = nameRow(step);
+  const bottom = height - names.height;
   const rows = view.losses.length || 1;
   const head = 0.7 * size; // the name of the loss stands in its row, on the right, where bars are low
   const tall = bottom / rows;
-  const step = (right - left) / SIZE;
+  const told = rowWords(view.losses, right - left - step, size);
   const inside = [];
   for (let row = 0; row < rows; row++) {
     const one = view.losses[row];
     const y = scaled(low, high, (row + 1) * tall - (row + 1 < rows ? 0.3 * size : 0), row * tall + head);
-    inside.push(verticalAxis(roundTicks(low, high, rows > 2 ? 2 : 4), y, left, right));
+    const ticks = tall > 9 * size ? roundTicks(low, high, 4) : [...(low < 0 && tall > 7 * size ? [low] : []), 0, 1];
+    inside.push(verticalAxis(ticks, y, left, right));
     view.now.p.forEach((p, k) =>
       inside.push(
         barShape(
@@ -42,7 +74,8 @@ function barsFigure(view, width, height) {
     );
     if (one) {
       inside.push(hatch(`hatch-${row}`, one.colour), ...lossBars(one, row, left, step, y, [low, high]));
-      const name = `<tspan font-weight="700">${escaped(one.title)}</tspan>  ${escaped(gammaWords(one, narrow))}`;
+      const [title, rest] = told[row];
+      const name = `<tspan font-weight="700">${escaped(title)}</tspan><tspan dx="${GAP}em">${escaped(rest)}</tspan>`;
       const given = {
         x: at(right),
         y: at(row * tall + head + 0.9 * size),
@@ -56,11 +89,11 @@ function barsFigure(view, width, height) {
   }
   DATA.tokens.forEach((token, k) => {
     const x = left + (k + 0.5) * step;
-    const given = { "font-weight": k ? undefined : 700, "text-anchor": narrow ? "end" : "middle" };
-    const turned = narrow ? { transform: `rotate(-60 ${at(x)} ${at(bottom + size)})` } : {};
-    inside.push(
-      words(x + (narrow ? 0.3 * size : 0), bottom + 1.2 * size, k ? token : `▸ ${token}`, { ...given, ...turned }),
-    );
+    const given = { "font-weight": k ? undefined : 700, "font-size": at(names.size), "data-kind": "name" };
+    const turned = { "text-anchor": "end", transform: `rotate(-60 ${at(x)} ${at(bottom + size)})` };
+    const place = names.turned ? turned : { "text-anchor": "middle" };
+    const text = k ? token : `▸ ${token}`;
+    inside.push(words(x + (names.turned ? 0.3 * size : 0), bottom + 1.2 * size, text, { ...given, ...place }));
   });
   return inside.join("");
 }
@@ -81,7 +114,7 @@ function lossBars(one, row, left, step, y, [low, high]) {
   one.now.q.forEach((q, k) => {
     const line = Math.abs(q) > 1e-3 ? 1.3 * inks.wide : 0;
     const given = {
-      fill: q < 0 ? `url(#hatch-${row})` : one.colour,
+      fill: q < -one.now.noise.q ? `url(#hatch-${row})` : one.colour,
       stroke: one.colour,
       "stroke-width": at(line),
       "data-kind": "q",
@@ -96,7 +129,7 @@ function lossBars(one, row, left, step, y, [low, high]) {
           y,
           q,
           given,
-          `Q of ${DATA.tokens[k]} under ${one.title}: ${shown(q, 4)}`,
+          `Q of ${DATA.tokens[k]} under ${one.title}: ${shown(q, 4, one.now.noise.q)}`,
         ),
       );
     const r = one.now.residual[k];
@@ -118,7 +151,7 @@ function lossBars(one, row, left, step, y, [low, high]) {
         y,
         cut,
         pale,
-        `residual on ${DATA.tokens[k]} under ${one.title}: ${shown(r, 4)}`,
+        `residual on ${DATA.tokens[k]} under ${one.title}: ${shown(r, 4, one.now.noise.residual)}`,
       ),
     );
   });

@@ -21,9 +21,13 @@ function shownProbability(p) {
   return p < 0.01 ? rounded(p, 2) : p.toFixed(3);
 }
 
-/** A result as it is read; undefined is a dash. */
-function shown(number, digits = 3) {
+/**
+ * A result as it is read; undefined is a dash, and what is no larger than its rounding error is 0.
+ * @param {number} [noise] that error
+ */
+function shown(number, digits = 3, noise = 0) {
   if (!Number.isFinite(number)) return "–";
+  if (Math.abs(number) <= noise) return (0).toFixed(digits);
   if (number !== 0 && Math.abs(number) < 5e-4) return number.toExponential(0).replaceAll("-", "−");
   return number.toFixed(digits).replace("-", "−");
 }

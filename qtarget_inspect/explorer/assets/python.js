@@ -11,6 +11,13 @@ const CONTEXT_OF_AXIS = {
 /** A loss as Python names it; a user's own as FILE.py:NAME. */
 const pythonSpec = (one) => JSON.stringify(one.loss.own ? one.loss.name : one.spec);
 
+/** The reading, or None for a loss whose gamma no known pulls fix: Python would fit some where the page shows a dash. */
+function pythonReading({ loss, worked, now, gauge }, { reading }) {
+  const wantsPulls = reading === "attractor" || gauge === "normalized";
+  const unnamed = loss.own && worked && wantsPulls && !Number.isFinite(now.gamma);
+  return unnamed ? "None" : JSON.stringify(reading);
+}
+
 /** Python's way to write a list of numbers with all their digits, a few a line. */
 function pythonNumbers(values, indent) {
   const lines = [];
@@ -23,6 +30,14 @@ function pythonNumbers(values, indent) {
     );
   return `[${lines.join(`,\n${" ".repeat(indent)}`)}]`;
 }
+
+const UNNAMED = [
+  "    if reading is None:  # no known pulls explain Q: gamma and residual are undefined",
+  '        print(f"{loss}: gamma undefined ({gauge} gauge)")',
+  '        print("  Q       ", told(target.q[0]) if gauge == "unit" else "undefined")',
+  '        print("  residual", "undefined")',
+  "        continue",
+];
 
 /** The program: the token's logits written out, then one line a loss. */
 function pythonOf(app, view) {
@@ -39,7 +54,8 @@ function pythonOf(app, view) {
         `    ${name}=torch.tensor([${axis === "critical" ? (token.critical ? "True" : "False") : token.advantage}]),`,
       );
   }
-  const losses = view.losses.map((one) => `    (${pythonSpec(one)}, ${JSON.stringify(one.gauge)}),`);
+  const readings = view.losses.map((one) => pythonReading(one, app));
+  const losses = view.losses.map((one, k) => `    (${pythonSpec(one)}, ${JSON.stringify(one.gauge)}, ${readings[k]}),`);
   return [
     "import torch",
     "",
@@ -56,12 +72,20 @@ function pythonOf(app, view) {
     "losses = [",
     ...losses,
     "]",
-    "for loss, gauge in losses:",
+    "",
+    "",
+    "def told(values):",
+    '    """Six digits each; NaN is what is undefined."""',
+    '    return "undefined" if values.isnan().all() else " ".join(f"{round(x, 6) + 0:.6f}" for x in values.tolist())',
+    "",
+    "",
+    "for loss, gauge, reading in losses:",
     '    target = qt.invert(loss, batch, method="torch.func")',
-    `    seen = qt.decompose(target, gauge=gauge, reading=${JSON.stringify(app.reading)})`,
-    '    print(f"{loss}: gamma {float(seen.gamma):.6f} ({seen.gauge} gauge, {seen.reading} reading)")',
-    '    print("  Q       ", *(f"{q:.6f}" for q in seen.q[0].tolist()))',
-    '    print("  residual", *(f"{r:.6f}" for r in seen.residual[0].tolist()))',
+    ...(readings.includes("None") ? UNNAMED : []),
+    "    seen = qt.decompose(target, gauge=gauge, reading=reading)",
+    '    print(f"{loss}: gamma {told(seen.gamma)} ({seen.gauge} gauge, {seen.reading} reading)")',
+    '    print("  Q       ", told(seen.q[0]))',
+    '    print("  residual", told(seen.residual[0]))',
     "",
   ].join("\n");
 }

@@ -2,8 +2,9 @@
 
 const NEUTRAL = 1e-9; // a total pull this near to 1 leaves the model no share
 const FULL_TRUST = 1e-12; // gamma this near to 1 leaves no residual
-const ROUNDING = 1e-10; // of float64, per unit of Q's largest entry
-const ROUNDING_OF_OWN = 1e-5; // of float32, which the grid of a user's loss is kept in
+/** Per unit of Q's largest entry: what is forgiven where Q is asked to be a distribution, and what is read as 0. */
+const ROUNDING = { forgiven: 1e-10, zero: 1e-14 }; // float64
+const ROUNDING_OF_OWN = { forgiven: 1e-5, zero: 1e-6 }; // float32, which the grid of a user's loss is kept in
 
 /**
  * The pulls of a loss at parameter values.
@@ -56,7 +57,8 @@ function naturalGauge(pulls, states) {
  * @param {{g: number[], trust: number, total: number, size: number}} found what `pulled` gives; trust may be NaN
  * @param {"unit"|"normalized"} gauge
  * @param {"attractor"|"self"|"label-free"} reading
- * @param {number} [rounding] what is forgiven where Q is asked to be a distribution
+ * @param {{forgiven: number, zero: number}} [rounding]
+ * @returns {object} the numbers as they are, and `noise`: what of Q, gamma, residual and the measures is rounding
  */
 function readTarget(found, state, gauge, reading, rounding = ROUNDING) {
   const { p, label } = state;
@@ -72,6 +74,7 @@ function readTarget(found, state, gauge, reading, rounding = ROUNDING) {
   const remainder = q.map((value, k) => (k === label ? value - gamma : value));
   const free = Math.abs(1 - gamma) <= FULL_TRUST ? NaN : 1 - gamma;
   const residual = remainder.map((r) => r / free);
+  const zero = rounding.zero * Math.max(1, ...q.map(Math.abs), found.size / Math.abs(scale) || 0);
   return {
     p,
     g: found.g,
@@ -82,7 +85,8 @@ function readTarget(found, state, gauge, reading, rounding = ROUNDING) {
     remainder,
     residual,
     total: found.total,
-    ...measured(q, p, rounding),
+    noise: { q: zero, gamma: reading === "self" ? zero / state.rest : zero, residual: zero / Math.abs(free) },
+    ...measured(q, p, rounding.forgiven),
   };
 }
 

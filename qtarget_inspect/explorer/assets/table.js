@@ -20,18 +20,18 @@ function formula(text) {
 
 const WORDY = new Set(["loss", "category", "γ, the law", "residual"]);
 const COLUMNS = [
-  ["loss", (one) => one.title],
+  ["loss", (one) => one.title], // plain: a name is no formula
   ["category", (one) => one.loss.category || "–"],
   ["gauge", (one) => one.gauge],
   ["reading", (one) => one.now.reading],
   ["γ, the law", (one) => one.law],
-  ["γ now", (one) => shown(one.now.gamma)],
+  ["γ now", (one) => shown(one.now.gamma, 3, one.now.noise.gamma)],
   ["residual", (one) => one.residualWords],
-  ["Q on the label", (one) => shown(one.now.q[0])],
-  ["mass", (one) => shown(one.now.mass)],
-  ["negative mass", (one) => shown(one.now.negative)],
-  ["TV(Q, p)", (one) => shown(one.now.variation)],
-  ["KL(Q‖p), nats", (one) => shown(one.now.divergence)],
+  ["Q on the label", (one) => shown(one.now.q[0], 3, one.now.noise.q)],
+  ["mass", (one) => shown(one.now.mass, 3, one.now.noise.q)],
+  ["negative mass", (one) => shown(one.now.negative, 3, one.now.noise.q)],
+  ["TV(Q, p)", (one) => shown(one.now.variation, 3, one.now.noise.q)],
+  ["KL(Q‖p), nats", (one) => shown(one.now.divergence, 3, one.now.noise.q)],
 ];
 
 /** The row of the table for each loss. */
@@ -43,7 +43,7 @@ function fillTable(view) {
     const cells = COLUMNS.map(([name, value], k) => {
       const head = k ? { role: "cell" } : { role: "rowheader", scope: "row" };
       const given = { ...head, "data-label": name, class: WORDY.has(name) ? false : "short" };
-      return element(k ? "td" : "th", given, element("span", {}, ...formula(value(one))));
+      return element(k ? "td" : "th", given, element("span", {}, ...(k ? formula(value(one)) : [value(one)])));
     });
     cells[0].style.color = one.textColour;
     return element("tr", { role: "row" }, ...cells);
@@ -61,8 +61,13 @@ function fillNumbers(view) {
   const names = view.losses.flatMap((one) => [`Q, ${one.title}`, `residual, ${one.title}`]);
   const head = element("tr", {}, ...["token", "p", ...names].map((text) => element("th", { text, scope: "col" })));
   const rows = DATA.tokens.map((token, k) => {
-    const values = view.losses.flatMap((one) => [one.now.q[k], one.now.residual[k]]);
-    const cells = [view.now.p[k], ...values].map((value) => element("td", { text: shown(value, 4) }));
+    const values = view.losses.flatMap(({ now }) => [
+      [now.q[k], now.noise.q],
+      [now.residual[k], now.noise.residual],
+    ]);
+    const cells = [[view.now.p[k], 0], ...values].map(([value, noise]) =>
+      element("td", { text: shown(value, 4, noise) }),
+    );
     return element("tr", {}, element("th", { text: k ? token : `${token} (label)`, scope: "row" }), ...cells);
   });
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
@@ -74,9 +79,9 @@ function sentences(view) {
   const [label] = DATA.tokens;
   const found = view.losses.map((one) => {
     const negative = one.now.negative > 5e-4 ? `, negative mass ${shown(one.now.negative)}` : "";
-    const gamma = Number.isFinite(one.now.gamma) ? shown(one.now.gamma) : "undefined";
+    const gamma = Number.isFinite(one.now.gamma) ? shown(one.now.gamma, 3, one.now.noise.gamma) : "undefined";
     const trust = `label trust ${gamma} in the ${one.gauge} gauge, ${one.now.reading} reading`;
-    return `${one.title}: ${trust}; Q of ${label} ${shown(one.now.q[0])}${negative}.`;
+    return `${one.title}: ${trust}; Q of ${label} ${shown(one.now.q[0], 3, one.now.noise.q)}${negative}.`;
   });
   return [`The model gives ${label} ${shownProbability(view.now.pLabel)}.`, ...found].join(" ");
 }
@@ -85,10 +90,13 @@ function sentences(view) {
 function describeFigures(view) {
   const [, other] = DATA.tokens;
   const names = view.losses.map((one) => one.title).join(", ") || "no loss chosen";
-  const trusts = view.losses.map((one) => `${one.title}, ${one.law}, now ${shown(one.now.gamma)} (${one.gauge} gauge)`);
-  const gradients = view.losses.map(
-    ({ title, now }) => `${title} ${shown(now.g[0])} on the label, ${shown(now.g[1])} on ${other}`,
-  );
+  const trusts = view.losses.map(({ title, law, gauge, now }) => {
+    return `${title}, ${law}, now ${shown(now.gamma, 3, now.noise.gamma)} (${gauge} gauge)`;
+  });
+  const gradients = view.losses.map(({ title, now }) => {
+    const [onLabel, onOther] = [now.g[0], now.g[1]].map((g) => shown(g, 3, now.noise.q));
+    return `${title} ${onLabel} on the label, ${onOther} on ${other}`;
+  });
   const texts = {
     bars: `Bars of p, Q and residual over ${SIZE} tokens: ${names}. ${sentences(view)} All numbers are below.`,
     gamma: `Label trust against p_y: ${trusts.join("; ")}.`,

@@ -15,7 +15,7 @@ function triangleFigure(view, width, height, app) {
     return words(width / 2, height / 2, "no loss chosen", { "text-anchor": "middle", fill: inks.muted });
   const count = view.losses.length || 1;
   const size = inks.font * (count > 1 ? 0.92 : 1);
-  const room = { top: (count > 1 ? 1.9 : 0.8) * size, foot: 1.5 * size, side: 2.2 * size };
+  const room = { top: (count > 1 ? 1.9 : 0.8) * size, foot: 1.6 * size, side: size };
   const sideWith = (columns) => {
     const rows = Math.ceil(count / columns);
     return Math.min(width / columns - 2 * room.side, (height / rows - room.top - room.foot) / HEIGHT);
@@ -31,13 +31,14 @@ function triangleFigure(view, width, height, app) {
         const [x, y] = onPage(point);
         return [left + side * x, top + side * (HEIGHT - y)];
       };
-      return triangle(one, place, side, size, app, count > 1);
+      const name = count > 1 ? fitting([one.title, one.short], width / columns - 4, size, 700) : "";
+      return triangle(one, place, side, size, app, name);
     })
     .join("");
 }
 
 /** Outline, flow lines, arrows, the model and its target, and the names of the corners. */
-function triangle(one, place, side, size, app, named) {
+function triangle(one, place, side, size, app, name) {
   const corners = [
     [1, 0, 0],
     [0, 1, 0],
@@ -76,10 +77,10 @@ function triangle(one, place, side, size, app, named) {
     spot("circle", here, inks.panel),
     target ? spot("diamond", target, one.colour) : "",
     words(top[0] + 0.75 * size, top[1] + 0.45 * size, label, { "font-weight": 700, "font-size": at(size) }),
-    words(left[0], left[1] + 1.15 * size, second, { "text-anchor": "middle", "font-size": at(size) }),
-    words(right[0], right[1] + 1.15 * size, third, { "text-anchor": "middle", "font-size": at(size) }),
-    named
-      ? words(top[0], top[1] - size, one.short, {
+    words(left[0] - 0.4 * size, left[1] + 1.25 * size, second, { "font-size": at(size) }),
+    words(right[0] + 0.4 * size, right[1] + 1.25 * size, third, { "text-anchor": "end", "font-size": at(size) }),
+    name
+      ? words(top[0], top[1] - size, name, {
           "text-anchor": "middle",
           "font-weight": 700,
           "font-size": at(size),

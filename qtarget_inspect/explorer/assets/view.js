@@ -32,18 +32,17 @@ function lossView(chosen, app, states) {
     chosen,
     state: states.now,
     spec: specOf(chosen),
-    title: titleOf(loss, chosen),
     worked: true,
     ...found,
     curve,
   };
 }
 
-/** Title with the parameters that are not at their defaults. */
-function titleOf(loss, { parameters }) {
-  const moved = loss.parameters.filter(({ name, default: value }) => (parameters[name] ?? value) !== value);
-  const words = moved.map(({ name }) => `${name.replaceAll("_", " ")} ${rounded(parameters[name])}`);
-  return [loss.title, ...words].join(", ");
+/** "ASFT (kl_weight=0.1)": the title with the parameters that are not at their defaults, or with all of them. */
+function titleOf(loss, { parameters }, all) {
+  const told = loss.parameters.filter(({ name, default: value }) => all || (parameters[name] ?? value) !== value);
+  const words = told.map(({ name, default: value }) => `${name}=${rounded(parameters[name] ?? value, 6)}`);
+  return words.length ? `${loss.title} (${words.join(", ")})` : loss.title;
 }
 
 function formulaView(loss, chosen, app, { now, curve }) {
@@ -108,8 +107,9 @@ function viewOf(app) {
   const curve = CURVE.map((p) => ({ p, state: makeState(tokenAt({ ...app.at, p }, SIZE)) }));
   const losses = app.chosen.map((chosen) => lossView(chosen, app, { now, curve }));
   for (const one of losses) {
-    const namesakes = losses.filter(({ loss }) => loss === one.loss);
-    one.short = (namesakes.length > 1 ? one.title : one.loss.title).replaceAll("_", " ");
+    const isTwin = losses.filter(({ loss }) => loss === one.loss).length > 1;
+    one.title = titleOf(one.loss, one.chosen, isTwin);
+    one.short = isTwin ? one.title : one.loss.title; // where there is no room for the parameters
   }
   styled(losses, app);
   return { now, losses };
