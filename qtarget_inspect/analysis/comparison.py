@@ -70,8 +70,9 @@ def compare(
 
     Returns:
         A row a loss. Columns: loss, category ("" for a loss that is not registered), gauge, tokens, resampled (what),
-        units (how many); gamma (mean), gamma_low, gamma_high (interval), gamma_q05, gamma_median, gamma_q95; total_variation, kl_to_model (KL(Q‖p), nats),
-        residual_entropy (nats), negative_mass, each a mean with _low and _high. gamma_defined, kl_defined and
+        units (how many); gamma (mean), gamma_low, gamma_high (interval), gamma_q05, gamma_median, gamma_q95;
+        total_variation, kl_to_model (KL(Q‖p), nats), residual_entropy (nats), negative_mass, each a mean with _low and
+        _high. gamma_defined, kl_defined and
         residual_defined are the shares of tokens that the means are over: gamma is undefined where the gauge is, where
         the pulls are not unique, or where they do not explain the gradient; KL of a signed Q and the entropy of a
         residual that is absent or no distribution are undefined. signed is the share with negative mass, of the tokens

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from qtarget_inspect.plots.style import MONO, readable
+from qtarget_inspect.plots.style import MONO, plain, readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +147,7 @@ def names_width(names: Sequence[str]) -> float:
         Letters.
     """
     prop = FontProperties(family=mpl.rcParams["font.family"])
-    widths = [float(TextPath((0, 0), name, size=10, prop=prop).get_extents().x1) / 10 for name in names]
+    widths = [float(TextPath((0, 0), plain(name), size=10, prop=prop).get_extents().x1) / 10 for name in names]
     return max(4.0, *widths) / LETTER + 2
 
 

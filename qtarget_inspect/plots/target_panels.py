@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -21,7 +21,11 @@ WIDEST = 4
 
 
 def plot_targets(
-    records: pd.DataFrame, *, columns: int | None = None, key: bool = True, axes: Any = None
+    records: pd.DataFrame | Sequence[pd.DataFrame],
+    *,
+    columns: int | None = None,
+    key: bool = True,
+    axes: Any = None,
 ) -> np.ndarray:
     """`plot_target` of all losses of a table, a panel each, on one scale and with one key.
 
@@ -37,7 +41,7 @@ def plot_targets(
         have other rows.
 
     Args:
-        records: rows of `qt.target_table`, of several losses or of several tables put together (`pandas.concat`).
+        records: rows of `qt.target_table`, or a list of such tables.
         columns: panels in a row of a new figure; by default all, up to 4.
         key: whether to say below all what bar, tick and hatching are.
         axes: an array of axes, a row of it a row of panels, at least one a panel; a new figure by default. Those that
@@ -58,6 +62,12 @@ def plot_targets(
         >>> [ax.get_title().splitlines()[0] for ax in axes]
         ['SFT', 'DFT']
     """
+    if isinstance(records, (list, tuple)):
+        for table in records:
+            check_columns(table, COLUMNS, "plot_targets", "qt.target_table(reading, token)")
+        if not records:
+            raise QTargetError("plot_targets got no table. Pass what qt.target_table(readings, token) gives.")
+        records = pd.concat(records)
     check_columns(records, COLUMNS, "plot_targets", "qt.target_table(readings, token)")
     panels = list(_panels(records))
     if axes is None:
@@ -103,11 +113,8 @@ def _panels(records: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
                 f"plot_targets: {first['method']} has rows twice for one entry, and rows are told apart by "
                 f"{', '.join(by)}. Give one of the tables another loss or method."
             )
-        words: dict[Hashable, str] = {
-            "position": f"token {first.get('position')}",
-            "reading": f"{first.get('reading')}",
-        }
-        yield ", ".join([first["method"], *(words[name] for name in differ)]), rows
+        words = [f"token {first[name]}" if name == "position" else first[name] for name in differ]
+        yield ", ".join([plain(first["method"]), *words]), rows
 
 
 def _key(ax: Axes, records: pd.DataFrame) -> None:

@@ -54,7 +54,7 @@ def test_a_panel_a_loss_on_one_scale_with_one_key(batch, sharey):
 
 
 def test_tokens_gauges_and_readings_are_panels_too(batch):
-    tokens = pd.concat([read(batch, "sft", token=token) for token in (0, 1)])
+    tokens = [read(batch, "sft", token=token) for token in (0, 1)]
     axes = plot_targets(tokens, axes=panels(2))
     assert first_lines(axes) == ["SFT, token 1", "SFT, token 2"]
     assert named(axes[1]) == ["token 1", "token 0", "token 2", "token 3"], "other entries, so they are named again"
@@ -92,3 +92,7 @@ def test_what_has_no_place_is_refused(batch):
         plot_targets(pd.concat([table, table]), axes=panels(3))
     with pytest.raises(qt.QTargetError, match="the table has no residual"):
         plot_targets(table.drop(columns="residual"), axes=panels(3))
+    with pytest.raises(qt.QTargetError, match="plot_targets takes a DataFrame, not Decomposition"):
+        plot_targets([qt.decompose(qt.invert("sft", batch))], axes=panels(1))
+    with pytest.raises(qt.QTargetError, match="plot_targets got no table"):
+        plot_targets([], axes=panels(1))
