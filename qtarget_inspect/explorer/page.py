@@ -131,7 +131,8 @@ def _split(losses: Sequence[Any]) -> tuple[list[Any], list[dict[str, Any]]]:
     for loss in losses:
         resolved = resolve(loss)
         if isinstance(resolved, Variant) and resolved.name in FORMULAS:
-            chosen.append({"name": resolved.name, "parameters": dict(resolved.parameters)})
+            one = {"name": resolved.name, "parameters": dict(resolved.parameters)}
+            chosen += [] if one in chosen else [one]
         else:
             own.append(loss)
     if len(own) + len(chosen) > MOST_CHOSEN:

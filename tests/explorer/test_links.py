@@ -60,7 +60,7 @@ def test_a_fragment_that_says_nonsense_does_no_harm(page, fragment):
     ("fragment", "said"),
     [
         ("losses=foo,sft", ["foo is no loss of this page"]),
-        ("losses=SFT", ["SFT is no loss of this page"]),
+        ("losses=SFT,mine.py:margin", ["link says: mine.py:margin is no loss of this page."]),
         ("losses=asft(kl_weight=0.1", ["asft(kl_weight=0.1 is no loss of this page"]),
         ("losses=asft(kl_weight=-5,nope=1)", ["kl_weight=-5 is not between 0 and 1", "asft has no nope"]),
         ("losses=sft&p=9", ["p=9 is beyond its slider"]),

@@ -137,6 +137,12 @@ def test_more_losses_than_are_shown_are_refused():
         explorer_page(["sft", "dft", "gem", "kd", "asft"])
 
 
+def test_a_registered_loss_that_is_named_twice_stands_once():
+    text = explorer_page(["gem", "gem", "gem(beta=0.5)"])
+    first = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["first"]
+    assert [(one["name"], one["parameters"]) for one in first[2:]] == [("gem", {"beta": 0.7}), ("gem", {"beta": 0.5})]
+
+
 def test_two_losses_of_one_name_are_refused(losses_file):
     spec = f"{losses_file}:sqrt_trust"
     with pytest.raises(qt.QTargetError, match=r"two losses are called my_losses.py:sqrt_trust"):

@@ -251,6 +251,7 @@ def test_search_finds_by_name_formula_and_reference(page):
     for wanted, expected in (("2408.16673", {"GEM", "GEM (script)"}), ("target-sft", {"Target-SFT"}), ("zzz", set())):
         page.choose("search", wanted)
         assert set(page.run(script)) == expected
+        assert page.run("return document.getElementById('none').hidden") == bool(expected)
 
 
 def test_a_scene_sets_the_page(page):

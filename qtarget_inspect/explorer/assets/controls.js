@@ -172,6 +172,7 @@ function addPicker(app, rebuild) {
     for (const { item, words } of boxes) item.hidden = !wanted.every((word) => words.includes(word));
     for (const group of offered.children)
       group.hidden = [...group.querySelectorAll(".loss")].every((item) => item.hidden);
+    document.getElementById("none").hidden = boxes.some(({ item }) => !item.hidden);
   });
   search.addEventListener("keydown", (event) => {
     if (event.key === "Enter") event.preventDefault();

@@ -54,7 +54,7 @@ function chosenFrom(spec, missed) {
   const whole = lossNamed(spec); // a user's loss may be called "name(parameter=1)"
   if (whole) return { name: whole.name, parameters: {} };
   const [, name, inside] = spec.match(/^([^(]*)(?:\((.*)\))?$/s) ?? [];
-  const loss = lossNamed(name);
+  const loss = lossNamed(name) ?? lossNamed(name?.toLowerCase());
   if (!loss) {
     missed.push(`${spec} is no loss of this page`);
     return null;
