@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 LINE = 1.3
 """Height of a line of text, in font sizes."""
+
+_NARROW = 8
+"""Letters after which cells are broken at the earliest, where letters would have to shrink otherwise."""
 
 _ASCENT = 0.85  # from the top of a line to its baseline, in font sizes
 _GAP = 1.6  # between columns, in font sizes
@@ -62,9 +66,9 @@ def plot_table(
     Args:
         frame: what `qt.compare` or `qt.unification_table` gives, or any DataFrame.
         columns: which of the columns, by the names that are printed; all by default.
-        widest: letters after which a cell goes on in another line.
-        ax: where to draw; by default a new figure, as large as the table. In given axes the letters shrink until the
-            table fits.
+        widest: letters after which a cell goes on in another line, earlier where that lets letters be larger.
+        ax: where to draw; by default a new figure, as large as the table. In given axes the letters have the
+            style's size, or shrink until the table fits: leave out columns where they get too small to read.
 
     Returns:
         The axes: a text a line of a cell, its `gid` being "row, column", the head row 0; three rules as lines.
@@ -88,17 +92,32 @@ def plot_table(
             f"plot_table: the table has no column {', '.join(missing) or '(none was asked for)'}; it has "
             f"{', '.join(map(str, table.columns))}."
         )
-    layout = _layout(table[chosen], widest)
     size = mpl.rcParams["font.size"]
     if ax is None:
         with figure_style(8):
+            layout = _layout(table[chosen], widest)
             ax, size = _new_axes(layout), 8.0
             _draw(ax, layout, size, _colours(frame))
         return ax
-    room, unit = ax.get_window_extent(), _pixels(ax, size)
-    fits = min(1.0, room.width / (layout.width * unit), room.height / (layout.height * unit))
+    layout, fits = _largest(ax, table[chosen], widest, size)
     _draw(ax, layout, size * fits, _colours(frame))
     return ax
+
+
+def _largest(ax: Axes, table: pd.DataFrame, widest: int, size: float) -> tuple[_Layout, float]:
+    """The layout with the largest letters in the axes, up to a size, and their share of it; cells break for that."""
+    figure: Any = ax.get_figure(root=True)
+    ax.set_axis_off()
+    figure.draw_without_rendering()  # lays the figure out, so that the box is what it will be
+    room, unit = ax.get_window_extent(), _pixels(ax, size)
+    best: tuple[_Layout, float] | None = None
+    for letters in sorted({widest, *range(_NARROW, widest, 3)}, reverse=True):
+        layout = _layout(table, letters)
+        fits = min(1.0, room.width / (layout.width * unit), room.height / (layout.height * unit))
+        if best is None or fits > 1.02 * best[1]:
+            best = layout, fits
+    assert best is not None
+    return best
 
 
 def _layout(table: pd.DataFrame, widest: int) -> _Layout:
@@ -118,9 +137,12 @@ def _layout(table: pd.DataFrame, widest: int) -> _Layout:
 
 def _width(text: str) -> float:
     """Width of a line, in font sizes; letters are rounded to pixels when they are drawn, so a little is added."""
-    if not text.strip():
-        return 0.0
-    path = TextPath((0, 0), text, size=10, prop=FontProperties(family=mpl.rcParams["font.family"]))
+    return _text_width(text, tuple(mpl.rcParams["font.family"])) if text.strip() else 0.0
+
+
+@lru_cache(maxsize=4096)
+def _text_width(text: str, families: tuple[str, ...]) -> float:
+    path = TextPath((0, 0), text, size=10, prop=FontProperties(family=list(families)))
     return 1.02 * float(path.get_extents().x1) / 10
 
 
@@ -145,6 +167,8 @@ def _draw(ax: Axes, layout: _Layout, size: float, colours: Sequence[str]) -> Non
                 )
     for height, width in ((0.0, 0.9), (layout.tops[1] - _RULES, 0.5), (layout.height, 0.9)):
         ax.plot([0, layout.width], [height, height], color=INK, linewidth=width, clip_on=False)
+    for artist in (*ax.texts, *ax.lines):
+        artist.set_in_layout(False)  # all of it lies inside, and a layout need not make room
 
 
 def _pixels(ax: Axes, size: float) -> float:

@@ -85,6 +85,18 @@ def test_it_fits_into_given_axes(unification, size):
     assert (sizes.pop() < 10) == (size != (12, 6)), "letters shrink only where they must"
 
 
+def test_cells_are_broken_where_that_lets_letters_be_larger():
+    frame = pd.DataFrame({f"column {i}": ["0.5 [0.4, 0.6] on 52 %"] for i in range(4)})
+
+    def size_in(height):
+        ax = plot_table(frame, ax=Figure(figsize=(3.4, height)).add_axes((0, 0, 1, 1)))
+        return ax.texts[0].get_fontsize(), cells(ax)[1, 0]
+
+    flat, high = size_in(0.2), size_in(2)
+    assert high[0] > 1.5 * flat[0]
+    assert high[1] == "0.5 [0.4, 0.6] on 52 %", "nothing is lost"
+
+
 def test_three_rules_as_wide_as_the_text(unification):
     ax = plot_table(unification, ax=Figure(figsize=(9, 4)).add_subplot())
     top, middle, bottom = (line.get_data() for line in ax.lines)
