@@ -24,7 +24,8 @@ function triangleFigure(view, width, height, app) {
   const [side, rows] = [sideWith(columns), Math.ceil(count / columns)];
   return view.losses
     .map((one, k) => {
-      const left = (width / columns) * (k % columns) + (width / columns - side) / 2;
+      const inRow = Math.min(columns, count - columns * Math.floor(k / columns)); // a last row stands in the middle
+      const left = (width / columns) * ((k % columns) + (columns - inRow + 1) / 2) - side / 2;
       const spare = height / rows - room.top - room.foot - side * HEIGHT;
       const top = (height / rows) * Math.floor(k / columns) + room.top + Math.max(0, spare / 2);
       const place = (point) => {
