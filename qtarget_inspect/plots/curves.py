@@ -82,11 +82,25 @@ class Curve:
         """
         x, y = self.rows["value"].to_numpy(), self.rows[column].to_numpy()
         if len(self.styles) == 1 or linestyle != "-":
-            return tuple(ax.plot(x, y, **{**self.styles[0], "linestyle": linestyle}))
+            return tuple(ax.plot(x, y, **{**self.styles[0], **point_style(y), "linestyle": linestyle}))
         count = len(self.styles)
         dashes = [(-_DASH * place, (_DASH, _DASH * (count - 1))) for place in range(count)]
         drawn = zip(self.styles, dashes, strict=True)
-        return tuple(ax.plot(x, y, **{**one, "marker": "", "linestyle": dash})[0] for one, dash in drawn)
+        return tuple(
+            ax.plot(x, y, **{**one, "marker": "", **point_style(y), "linestyle": dash})[0] for one, dash in drawn
+        )
+
+
+def point_style(y: np.ndarray) -> dict[str, Any]:
+    """A mark for what would be a line of one point, which nobody would see.
+
+    Args:
+        y: [n] values, NaN left out.
+
+    Returns:
+        Keywords of `Axes.plot`; none for a line.
+    """
+    return {"marker": "o", "markevery": None} if np.isfinite(y).sum() == 1 else {}
 
 
 def curves_of(records: pd.DataFrame, columns: Sequence[str], marked: Sequence[str] = ()) -> list[Curve]:
@@ -146,11 +160,23 @@ def check_sweep(records: Any, columns: Sequence[str], plot: str) -> None:
         plot: who draws it.
 
     Raises:
-        QTargetError: columns are missing, or the sweep is a grid.
+        QTargetError: columns are missing, the sweep is a grid, or it is several put together that one line cannot show.
     """
     check_columns(records, ("loss", "title", "category", "over", "value", "gauge", *columns), plot, SOURCE)
     if "value_y" in records.columns:
         raise QTargetError(f"{plot} draws a sweep over one number, and this one is a grid. plot_trust_map draws grids.")
+    swept = records["over"].unique().tolist()
+    if len(swept) > 1:
+        raise QTargetError(
+            f"{plot} has one axis for what is swept, and the table has {', '.join(map(str, swept))}. Draw each on axes "
+            "of its own."
+        )
+    if records.duplicated(["loss", "value"]).any():
+        loss = records.loc[records.duplicated(["loss", "value"]), "loss"].iloc[0]
+        raise QTargetError(
+            f"{plot} draws a line a loss, and the table has several rows of {loss} at one value, as of two gauges or "
+            "two states. Draw each sweep on axes of its own, or rename one: table.assign(loss=..., title=...)."
+        )
 
 
 def one_loss(records: pd.DataFrame, loss: str | None, plot: str) -> pd.DataFrame:
@@ -158,7 +184,7 @@ def one_loss(records: pd.DataFrame, loss: str | None, plot: str) -> pd.DataFrame
 
     Args:
         records: rows of a sweep.
-        loss: its name or title; None where there is only one.
+        loss: its name, its title, or what it is called in pictures; None where there is only one.
         plot: who asks.
 
     Returns:
@@ -172,8 +198,12 @@ def one_loss(records: pd.DataFrame, loss: str | None, plot: str) -> pd.DataFrame
         if len(names) == 1:
             return records
         raise QTargetError(f"{plot} draws one loss, and the table has {', '.join(names)}. Pass loss={names[0]!r}.")
+    shown = records["loss"].map(display_names(records))
     found = records[
-        (records["loss"] == loss) | (records["title"] == loss) | (records["loss"].str.partition("(")[0] == loss)
+        (records["loss"] == loss)
+        | (records["title"] == loss)
+        | (records["loss"].str.partition("(")[0] == loss)
+        | (shown == plain(loss))
     ]
     if found["loss"].nunique() != 1:
         raise QTargetError(f"{plot}: loss={loss!r} names {found['loss'].nunique()} of the losses {', '.join(names)}.")
@@ -196,7 +226,7 @@ def dress_sweep(ax: Axes, records: pd.DataFrame) -> None:
     elif over not in AXIS_NAMES and values.min() > 0 and values.max() >= _LOG_RATIO * values.min():
         ax.set_xscale("log")
         ax.set_xlim(values.min(), values.max())
-    else:
+    elif values.min() < values.max():
         ax.set_xlim(values.min(), values.max())
 
 
@@ -242,7 +272,8 @@ def draw_model(ax: Axes, records: pd.DataFrame, columns: Mapping[str, str]) -> l
     rows = records.drop_duplicates("value").sort_values("value")
     style: dict[str, Any] = {"color": MODEL_LINE, "linewidth": 0.8 * mpl.rcParams["lines.linewidth"], "zorder": 1}
     return [
-        ax.plot(rows["value"], rows[name], linestyle=ROLE_STYLES[role], **style)[0] for role, name in columns.items()
+        ax.plot(rows["value"], rows[name], linestyle=ROLE_STYLES[role], **{**style, **point_style(rows[name])})[0]
+        for role, name in columns.items()
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtarget_inspect.plots.curves import check_sweep, curves_of, dress_sweep, gauges_in_words, say_absent
-from qtarget_inspect.plots.line_labels import label_lines
+from qtarget_inspect.plots.line_labels import height_left, label_lines
 from qtarget_inspect.plots.style import FRAME, figure_style, fitting_text, new_axes
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ def plot_gamma(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     lines = {curve.name: curve.draw(ax, "gamma") for curve in curves}
     low, high = min(0.0, float(sweep["gamma"].min())), max(1.0, float(sweep["gamma"].max()))
     ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    ax.set_ylabel(fitting_text(ax, (f"label trust $\\gamma$\n({words})", f"$\\gamma$\n({words})"), ax.bbox.height))
     dress_sweep(ax, sweep)
     say_absent(ax, sweep, "gamma", r"$\gamma$")
     label_lines(ax, lines, colours={curve.name: curve.colour for curve in curves})
+    wordings = f"label trust $\\gamma$\n({words})", f"$\\gamma$\n({words})", "$\\gamma$"
+    ax.set_ylabel(fitting_text(ax, wordings, height_left(ax)))
     return ax

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtarget_inspect.plots.curves import check_sweep, curves_of, dress_sweep, role_key
-from qtarget_inspect.plots.line_labels import label_lines
+from qtarget_inspect.plots.line_labels import height_left, label_lines
 from qtarget_inspect.plots.style import FRAME, ROLE_STYLES, figure_style, fitting_text, new_axes
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def plot_gradient(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     solid = {curve.name: curve.draw(ax, "g_label", ROLE_STYLES["label"]) for curve in curves}
     dashed = [line for curve in curves for line in curve.draw(ax, "g_other", ROLE_STYLES["other"])]
     zero = ax.axhline(0.0, color=FRAME, linewidth=0.6, zorder=0)
-    wordings = f"logit gradient $g$\n({role_key(ROLES)})", f"gradient $g$\n({role_key(SHORT)})"
-    ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
     dress_sweep(ax, sweep)
     label_lines(ax, solid, others=[*dashed, zero], colours={curve.name: curve.colour for curve in curves})
+    wordings = f"logit gradient $g$\n({role_key(ROLES)})", f"gradient $g$\n({role_key(SHORT)})", "$g$"
+    ax.set_ylabel(fitting_text(ax, wordings, height_left(ax)))
     return ax

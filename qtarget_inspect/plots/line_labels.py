@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.transforms import ScaledTranslation
 
-from qtarget_inspect.plots.style import legible
+from qtarget_inspect.plots.style import OwnFigure, legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,11 +30,23 @@ _MEETING = 0.4
 _CLOSER = 0.6
 """A name belongs to its line if it is nearer to it than to any other by this factor."""
 
-_BESIDE = 1.6
+_BESIDE = 1.2
 """A legend stands beside the axes, unless its share of their width is this many times that of their height below."""
 
-_AXIS = 3.4
-"""Height of ticks and axis label below the axes, in font sizes."""
+_HANDLE = 4.2
+"""Width of a line in the legend with the room around it, in font sizes."""
+
+_LINE = 1.3
+"""Height of an entry of the legend, in font sizes."""
+
+_ASIDE = 1.0
+"""Room between the axes and a legend beside them, in font sizes: half a tick label stands in it."""
+
+_TEXT = 1.0
+"""Height of its text, in font sizes."""
+
+_BELOW = 0.7
+"""Room between the axis label and a legend below it, in font sizes."""
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top, in pixels."""
@@ -69,7 +81,7 @@ def label_lines(
     crowd = [*paths.values(), *(_pixels(ax, line) for line in others)]
     places = _at_ends(ax, paths, crowd, sizes) or _along(ax, paths, crowd, sizes)
     if places is None:
-        _legend(ax, named, max(width for width, _ in sizes.values()))
+        _legend(ax, named, [width for width, _ in sizes.values()])
         return False
     to_axes = ax.transAxes.inverted()
     for name, (x, y) in places.items():
@@ -86,26 +98,61 @@ def label_lines(
     return True
 
 
-def _legend(ax: Axes, named: Mapping[str, Sequence[Line2D]], width: float) -> None:
+def _legend(ax: Axes, named: Mapping[str, Sequence[Line2D]], widths: Sequence[float]) -> None:
     """A legend outside: right of the axes, or below them where that takes much less of their size."""
-    figure = ax.figure
+    figure: Any = ax.get_figure(root=True)
     font = mpl.rcParams["font.size"] * figure.dpi / 72
-    entry = width + 4 * font
-    columns = max(1, int(ax.bbox.width / entry))
-    rows = -(-len(named) // columns)
-    where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
-    if entry / ax.bbox.width > _BESIDE * 1.25 * rows * font / ax.bbox.height:
-        below = ax.transAxes + ScaledTranslation(0, -_AXIS * mpl.rcParams["font.size"] / 72, figure.dpi_scale_trans)
-        where = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "bbox_transform": below, "ncols": columns}
+    entries = np.asarray(widths) + _HANDLE * font
+    columns = max([1, *(n for n in range(2, len(entries) + 1) if _across(entries, n) <= ax.bbox.width)])
+    axis = ax.xaxis.get_tightbbox()
+    drop = max(0.0, ax.bbox.y0 - axis.y0) if axis else 0.0  # ticks and label
+    beside = -(-len(entries) // (1 + int((ax.bbox.height + drop) / (_LINE * font))))
+    rows = -(-len(entries) // columns)
+    aside = ax.transAxes + ScaledTranslation(_ASIDE * font / figure.dpi, 0, figure.dpi_scale_trans)
+    where: dict[str, Any] = {"bbox_to_anchor": (1.0, 1.0), "bbox_transform": aside, "ncols": beside}
+    if _across(entries, beside) / ax.bbox.width > _BESIDE * _LINE * rows * font / ax.bbox.height:
+        below = ax.transAxes + ScaledTranslation(0, -(drop + _BELOW * font) / figure.dpi, figure.dpi_scale_trans)
+        where = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": below, "ncols": columns}
     ax.legend(
         [tuple(lines) for lines in named.values()],
         list(named),
         **where,
+        loc="upper left",
         borderaxespad=0.0,
+        borderpad=0.0,
         frameon=False,
         handlelength=2.4,
+        labelspacing=_LINE - _TEXT,
         columnspacing=1.0,
     )
+    if isinstance(figure, OwnFigure):
+        figure.set_size_inches(figure.get_size_inches() + np.array(_legend_size(ax)) / figure.dpi)
+
+
+def height_left(ax: Axes) -> float:
+    """Height of the axes when a layout has found room for the legend below them.
+
+    Args:
+        ax: the axes, with their legend, if they have one.
+
+    Returns:
+        Pixels; a figure of their own has grown instead.
+    """
+    return ax.bbox.height - (0.0 if isinstance(ax.get_figure(root=True), OwnFigure) else _legend_size(ax)[1])
+
+
+def _legend_size(ax: Axes) -> tuple[float, float]:
+    """What a legend outside takes of width or height, in pixels."""
+    legend = ax.get_legend()
+    if legend is None:
+        return 0.0, 0.0
+    box = legend.get_window_extent()
+    return (float(box.width), 0.0) if box.x0 >= ax.bbox.x1 else (0.0, float(box.height))
+
+
+def _across(entries: np.ndarray, columns: int) -> float:
+    """Width of a legend in pixels: its entries fill column by column, each as wide as its widest."""
+    return float(sum(one.max() for one in np.array_split(entries, columns) if one.size))
 
 
 def _at_ends(

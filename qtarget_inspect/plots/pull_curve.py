@@ -8,8 +8,8 @@ import matplotlib as mpl
 import numpy as np
 
 from qtarget_inspect.core.errors import QTargetError
-from qtarget_inspect.plots.curves import SAME, check_sweep, dress_sweep, one_loss
-from qtarget_inspect.plots.line_labels import label_lines
+from qtarget_inspect.plots.curves import SAME, check_sweep, dress_sweep, one_loss, point_style
+from qtarget_inspect.plots.line_labels import height_left, label_lines
 from qtarget_inspect.plots.style import (
     FRAME,
     MARKS,
@@ -80,12 +80,12 @@ def plot_pulls(sweep: pd.DataFrame, *, loss: str | None = None, ax: Axes | None 
         attractor = plain(short_name(column.removeprefix("pull_")))
         if not alone and np.allclose(rows[column], total, rtol=0, atol=SAME, equal_nan=True):
             attractor, alone = f"{attractor} = {TOTAL}", True
-        named[attractor] = ax.plot(rows["value"], rows[column], **style)
+        named[attractor] = ax.plot(rows["value"], rows[column], **{**style, **point_style(rows[column])})
     if not alone:
-        named[TOTAL] = ax.plot(rows["value"], total, color="#8c8c8c", linewidth=0.8, zorder=1)
+        named[TOTAL] = ax.plot(rows["value"], total, color="#8c8c8c", linewidth=0.8, zorder=1, **point_style(total))
     others = [ax.axhline(0.0, color=FRAME, linewidth=0.6, zorder=0)]
-    wordings = f"pulls of {name}\n(weights in the unit gauge)", "pulls\n(unit gauge)"
-    ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
     dress_sweep(ax, rows)
     label_lines(ax, named, others=others)
+    wordings = f"pulls of {name}\n(weights in the unit gauge)", "pulls\n(unit gauge)"
+    ax.set_ylabel(fitting_text(ax, wordings, height_left(ax)))
     return ax

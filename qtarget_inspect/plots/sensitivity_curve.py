@@ -13,7 +13,7 @@ from qtarget_inspect.plots.curves import (
     role_key,
     say_absent,
 )
-from qtarget_inspect.plots.line_labels import label_lines
+from qtarget_inspect.plots.line_labels import height_left, label_lines
 from qtarget_inspect.plots.style import ROLE_STYLES, figure_style, fitting_text, new_axes
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ def plot_sensitivity(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     rest = [line for role in ("other", "teacher_token") for lines in drawn[role].values() for line in lines]
     if len(curves) == 1:
         wordings = f"$Q$ under {curves[0].name}\n({words}; grey: model $p$)", f"$Q$ ({words};\ngrey: model $p$)"
-        ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
         label_lines(ax, {ROLES[role]: lines[curves[0].name] for role, lines in drawn.items()}, others=model)
     else:
         first, second = (
@@ -74,7 +73,7 @@ def plot_sensitivity(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         )
         short = role_key({"label": "label", "other": "model's"})
         wordings = f"$Q$ ({first},\n{second}, grey: $p$; {words})", f"$Q$ ({short},\n{second}; {words})"
-        ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
         names = {curve.name: curve.colour for curve in curves}
         label_lines(ax, drawn["label"], others=[*rest, *model], colours=names)
+    ax.set_ylabel(fitting_text(ax, wordings, height_left(ax)))
     return ax

@@ -100,6 +100,9 @@ def plot_simplex(
     ax.set_title(title, color=legible(colour), pad=_CORNER_GAP + 1.9 * mpl.rcParams["font.size"])
     if key and handles:
         _key(ax, handles, lines=1 + max(name.count("\n") for name in _names(field, tokens)))
+    figure: Any = ax.get_figure(root=True)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # a layout needs one pass more than usual, since the triangle keeps its shape
     return ax
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from qtarget_inspect.core.errors import QTargetError
@@ -17,7 +18,6 @@ from qtarget_inspect.tables.method_titles import method_titles
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 CATEGORY_COLOURS = {
     "one-hot": "#4d4d4d",
@@ -49,9 +49,10 @@ INK = "#333333"
 ROLE_STYLES = {"label": "-", "other": "--", "teacher_token": ":"}
 """One line style a role: what happens at the label, at the model's favourite other token, at the teacher's."""
 
-SHADES = (0.0, -0.35, 0.35)
+SHADES = (0.0, -0.35, 0.2)
 """How far the losses of one category go from its colour toward black (below 0) or white: not so far that blue and
-orange both end near black. Their number and that of the marks have no common factor, so thirty losses differ."""
+orange both end near black, nor that blue ends at another category's sky blue. Three shades and ten marks have no common
+factor, so thirty losses differ."""
 
 MARKS = ("", "o", "s", "^", "D", "v", "P", "X", "<", ">")
 """Marks of the losses of one category, so that they are told apart without colour too."""
@@ -282,6 +283,10 @@ def check_columns(records: Any, columns: Sequence[str], plot: str, source: str =
         raise QTargetError(f"{plot} got a table without rows.{remedy}")
 
 
+class OwnFigure(Figure):
+    """A figure made for one plot: it may grow for what stands outside the axes."""
+
+
 def new_axes(width: float = 4.5, height: float = 3.0) -> Axes:
     """Axes of a new figure, for a plot that was given none.
 
@@ -294,7 +299,7 @@ def new_axes(width: float = 4.5, height: float = 3.0) -> Axes:
     """
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+    return plt.subplots(figsize=(width, height), layout="constrained", FigureClass=OwnFigure)[1]
 
 
 def dress(ax: Axes) -> None:
@@ -337,12 +342,24 @@ def save_figure(figure: Figure, stem: Path | str, formats: Sequence[str] = ("png
 
     Args:
         figure: the figure.
-        stem: path without suffix.
+        stem: path without suffix: "trust" becomes trust.png and its like.
         formats: what to write.
 
     Returns:
         The files.
+
+    Raises:
+        QTargetError: `formats` is no list of formats that matplotlib writes, or there is no such folder.
     """
+    known = set(figure.canvas.get_supported_filetypes())
+    wrong = [formats] if isinstance(formats, str) else [one for one in formats if one not in known]
+    if wrong:
+        raise QTargetError(
+            f"save_figure: formats must be a list such as ['png', 'pdf'], of {', '.join(sorted(known))}; not "
+            f"{wrong[0]!r}."
+        )
+    if not Path(stem).resolve().parent.is_dir():
+        raise QTargetError(f"save_figure: there is no folder {Path(stem).parent}; make it first.")
     files = []
     with mpl.rc_context(SETTINGS):
         for format in formats:

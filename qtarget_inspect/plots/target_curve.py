@@ -13,7 +13,7 @@ from qtarget_inspect.plots.curves import (
     role_key,
     say_absent,
 )
-from qtarget_inspect.plots.line_labels import label_lines
+from qtarget_inspect.plots.line_labels import height_left, label_lines
 from qtarget_inspect.plots.style import ROLE_STYLES, figure_style, fitting_text, new_axes
 
 if TYPE_CHECKING:
@@ -57,8 +57,6 @@ def plot_q(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     solid = {curve.name: curve.draw(ax, "q_label", ROLE_STYLES["label"]) for curve in curves}
     dashed = [line for curve in curves for line in curve.draw(ax, "q_other", ROLE_STYLES["other"])]
     model = draw_model(ax, sweep, {"label": "p_y", "other": "p_other"})
-    wordings = f"$Q$ ({role_key(ROLES)})\n{words}", f"$Q$ ({role_key(SHORT)})\n{words}"
-    ax.set_ylabel(fitting_text(ax, wordings, ax.bbox.height))
     dress_sweep(ax, sweep)
     say_absent(ax, sweep, "q_label", "$Q$")
     label_lines(
@@ -67,4 +65,6 @@ def plot_q(sweep: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         others=[*dashed, *model[1:]],
         colours={curve.name: curve.colour for curve in curves},
     )
+    wordings = f"$Q$ ({role_key(ROLES)})\n{words}", f"$Q$ ({role_key(SHORT)})\n{words}", "$Q$"
+    ax.set_ylabel(fitting_text(ax, wordings, height_left(ax)))
     return ax

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -281,3 +282,75 @@ def test_nothing_is_changed_in_the_table(plot, ax):
     before = table.copy()
     plot(table, ax=ax)
     assert table.equals(before)
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+@pytest.mark.parametrize(("loss", "over"), [("target-sft", "eta"), ("asft", "kl_weight"), ("dft", "p_y")])
+def test_one_value_is_a_point_that_can_be_seen(plot, loss, over, ax):
+    plot(swept(loss, over=over, values=(0.5,)), ax=ax)
+    ax.figure.draw_without_rendering()
+    points = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert points
+    assert {line.get_marker() for line in points} == {"o"}
+    low, high = ax.get_xlim()
+    assert low < 0.5 < high
+
+
+def test_a_line_that_is_defined_at_one_value_has_a_mark(ax):
+    table = swept("dft", values=(0.2, 0.5, 0.8)).copy()
+    table.loc[[0, 2], "gamma"] = np.nan
+    plot_gamma(table, ax=ax)
+    assert curves(ax)[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_sweeps_that_no_line_can_show_together_are_refused(plot):
+    one, other = swept("asft", gauge="unit"), swept("asft", gauge="normalized")
+    with pytest.raises(qt.QTargetError, match=r"several rows of asft\(kl_weight=0.05\) at one value"):
+        plot(pd.concat([one, other]))
+    with pytest.raises(qt.QTargetError, match="one axis for what is swept, and the table has p_y, teacher_p_y"):
+        plot(pd.concat([one, swept("dft", over="teacher_p_y")]))
+
+
+def twenty():
+    losses = [name for name, one in qt.variants().items() if one.category != "preference"][:20]
+    return swept(*losses, values=tuple(np.linspace(0.05, 0.95, 19)))
+
+
+@pytest.mark.parametrize("plot", [plot_gamma, plot_gradient, plot_q])
+def test_twenty_losses_have_a_figure_that_holds_their_names(plot):
+    import matplotlib.pyplot as plt
+
+    few, many = plot(swept("sft", "dft")), plot(twenty())
+    for ax in (few, many):
+        ax.figure.draw_without_rendering()
+    inside = many.figure.bbox
+    for part in (many.get_legend().get_window_extent(), many.yaxis.label.get_window_extent()):
+        assert inside.x0 <= part.x0 < part.x1 <= inside.x1
+        assert inside.y0 <= part.y0 < part.y1 <= inside.y1
+    assert many.bbox.width > 0.9 * few.bbox.width, "the lines keep their room"
+    assert many.bbox.height > 0.9 * few.bbox.height
+    assert not many.get_legend().get_window_extent().overlaps(many.xaxis.label.get_window_extent())
+    plt.close("all")
+
+
+def test_a_legend_below_stands_clear_of_the_axis_label():
+    with figure_style(6.5):
+        small = Figure(figsize=(3.4, 2.4), layout="constrained").add_subplot()
+        plot_gamma(swept("sft", "dft", "eaft", "profit", "asft", "focal"), ax=small)
+    small.figure.draw_without_rendering()
+    legend, label = small.get_legend().get_window_extent(), small.xaxis.label.get_window_extent()
+    assert label.y0 - legend.y1 > 0.4 * 6.5 * small.figure.dpi / 72
+
+
+def test_a_loss_can_be_named_as_its_picture_names_it(ax):
+    plot_pulls(swept("asft", "asft(kl_weight=1)"), loss="ASFT (kl_weight=1)", ax=ax)
+    assert ax.get_ylabel().startswith("pulls of ASFT (kl_weight=1)")
+
+
+def test_more_attractors_than_marks_are_drawn(ax):
+    table = swept("dft").copy()
+    for rank in range(12):
+        table[f"pull_made up {rank}"] = 0.1 * rank
+    plot_pulls(table, ax=ax)
+    assert len(curves(ax)) == 13, "the label's pull is the sum"

@@ -136,3 +136,14 @@ def test_wrong_axes_and_data_are_refused(ax, fields):
         plot_simplex("dft", ax=ax)
     with pytest.raises(qt.QTargetError, match="three names"):
         plot_simplex(fields["sft"], tokens=["a"], ax=ax)
+
+
+@pytest.mark.parametrize("size", [(3.4, 3.4), (4.2, 4.4), (8, 4.5)])
+def test_title_and_key_are_inside_the_figure(fields, size):
+    figure = Figure(figsize=size, layout="constrained")
+    ax = plot_simplex(fields["several"], ax=figure.add_subplot(projection="ternary"))
+    figure.draw_without_rendering()
+    for part in (ax.title, ax.get_legend(), *ax.texts):
+        box = part.get_window_extent()
+        assert box.y0 >= 0
+        assert box.y1 <= figure.bbox.height

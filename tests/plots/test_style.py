@@ -1,12 +1,17 @@
 """The style of lines: families of colours, names, and what is refused."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import rgb_to_hsv, to_rgb
+from matplotlib.figure import Figure
 
 import qtarget_inspect as qt
 from qtarget_inspect.plots.style import (
     CATEGORY_COLOURS,
     MARKS,
+    MODEL_COLOUR,
+    MODEL_LINE,
     ROLE_STYLES,
     SHADES,
     check_columns,
@@ -14,6 +19,7 @@ from qtarget_inspect.plots.style import (
     display_names,
     legible,
     line_styles,
+    save_figure,
     shaded,
 )
 
@@ -33,7 +39,25 @@ def test_losses_of_one_category_have_shades_and_marks_of_their_own():
     assert len({(style["color"], style["marker"]) for style in many.values()}) == 10
     assert {style["color"] for style in many.values()} == {shaded(CATEGORY_COLOURS["label trust"], s) for s in SHADES}
     assert [style["marker"] for style in many.values()] == list(MARKS)
+    thirty = line_styles(records(**{f"loss{rank}": "label trust" for rank in range(30)}))
+    assert len({(style["color"], style["marker"]) for style in thirty.values()}) == 30
     assert not any("linestyle" in style for style in many.values()), "dashes tell roles apart"
+
+
+def test_shades_keep_their_hue():
+    assert max(map(abs, SHADES)) <= 0.35
+    for category, colour in CATEGORY_COLOURS.items():
+        for shade in SHADES:
+            hues = [rgb_to_hsv(to_rgb(one))[0] for one in (colour, shaded(colour, shade))]
+            assert abs(hues[0] - hues[1]) < 0.02, category
+            others = [np.array(to_rgb(other)) for name, other in CATEGORY_COLOURS.items() if name != category]
+            distances = [np.linalg.norm(np.array(to_rgb(shaded(colour, shade))) - other) for other in others]
+            assert min(distances) > 0.18, f"{category} at {shade} looks like another category"
+
+
+def test_a_loss_without_a_category_is_not_grey_as_the_model_is():
+    assert colour_of("") not in {MODEL_LINE, MODEL_COLOUR, *CATEGORY_COLOURS.values()}
+    assert rgb_to_hsv(to_rgb(colour_of("")))[1] > 0.5
 
 
 def test_roles_have_a_dash_each():
@@ -81,3 +105,14 @@ def test_shades_reach_black_and_white():
 def test_tables_that_do_not_fit_are_refused(table, message):
     with pytest.raises(qt.QTargetError, match=message):
         check_columns(table, ("a", "b"), "plot_x", "qt.y")
+
+
+@pytest.mark.parametrize("formats", ["pdf", ["png", "docx"]])
+def test_figures_are_saved_in_formats_that_there_are(formats, tmp_path):
+    with pytest.raises(qt.QTargetError, match="formats must be a list such as"):
+        save_figure(Figure(), tmp_path / "a", formats)
+
+
+def test_figures_are_saved_where_there_is_a_folder(tmp_path):
+    with pytest.raises(qt.QTargetError, match="there is no folder"):
+        save_figure(Figure(), tmp_path / "none" / "a")
