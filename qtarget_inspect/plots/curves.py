@@ -43,6 +43,9 @@ AXIS_NAMES = {
 }
 """What is swept, in words: the longest first, for axes of every size."""
 
+_POINTS = {"-": "o", "--": "s", ":": "^"}
+"""The mark of a single point, by the style that its line would have."""
+
 _DASH = 6.0
 """Length of a colour's share of a line, in line widths."""
 
@@ -82,7 +85,7 @@ class Curve:
         """
         x, y = self.rows["value"].to_numpy(), self.rows[column].to_numpy()
         if len(self.styles) == 1 or linestyle != "-":
-            return tuple(ax.plot(x, y, **{**self.styles[0], **point_style(y), "linestyle": linestyle}))
+            return tuple(ax.plot(x, y, **{**self.styles[0], **point_style(y, linestyle), "linestyle": linestyle}))
         count = len(self.styles)
         dashes = [(-_DASH * place, (_DASH, _DASH * (count - 1))) for place in range(count)]
         drawn = zip(self.styles, dashes, strict=True)
@@ -91,16 +94,19 @@ class Curve:
         )
 
 
-def point_style(y: np.ndarray) -> dict[str, Any]:
-    """A mark for what would be a line of one point, which nobody would see.
+def point_style(y: np.ndarray, linestyle: str = "-") -> dict[str, Any]:
+    """A mark for what would be a line of one point, which nobody would see; the marks tell roles apart, as dashes do.
 
     Args:
         y: [n] values, NaN left out.
+        linestyle: the style of its role.
 
     Returns:
         Keywords of `Axes.plot`; none for a line.
     """
-    return {"marker": "o", "markevery": None} if np.isfinite(y).sum() == 1 else {}
+    if np.isfinite(y).sum() != 1:
+        return {}
+    return {"marker": _POINTS[linestyle], "markevery": None, "markersize": 0.45 * mpl.rcParams["font.size"]}
 
 
 def curves_of(records: pd.DataFrame, columns: Sequence[str], marked: Sequence[str] = ()) -> list[Curve]:
@@ -272,7 +278,12 @@ def draw_model(ax: Axes, records: pd.DataFrame, columns: Mapping[str, str]) -> l
     rows = records.drop_duplicates("value").sort_values("value")
     style: dict[str, Any] = {"color": MODEL_LINE, "linewidth": 0.8 * mpl.rcParams["lines.linewidth"], "zorder": 1}
     return [
-        ax.plot(rows["value"], rows[name], linestyle=ROLE_STYLES[role], **{**style, **point_style(rows[name])})[0]
+        ax.plot(
+            rows["value"],
+            rows[name],
+            linestyle=ROLE_STYLES[role],
+            **{**style, **point_style(rows[name], ROLE_STYLES[role])},
+        )[0]
         for role, name in columns.items()
     ]
 

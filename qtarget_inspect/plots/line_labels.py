@@ -76,6 +76,7 @@ def label_lines(
     """
     if not named:
         return True
+    ax.get_xlim(), ax.get_ylim()  # limits that matplotlib has put off are set now
     sizes = {name: _size(ax, name) for name in named}
     paths = {name: _pixels(ax, lines[0]) for name, lines in named.items()}
     crowd = [*paths.values(), *(_pixels(ax, line) for line in others)]
@@ -126,7 +127,8 @@ def _legend(ax: Axes, named: Mapping[str, Sequence[Line2D]], widths: Sequence[fl
         columnspacing=1.0,
     )
     if isinstance(figure, OwnFigure):
-        figure.set_size_inches(figure.get_size_inches() + np.array(_legend_size(ax)) / figure.dpi)
+        width, height = figure.get_size_inches() + np.array(_legend_size(ax)) / figure.dpi
+        figure.set_size_inches(width, height)
 
 
 def height_left(ax: Axes) -> float:

@@ -80,7 +80,9 @@ def plot_pulls(sweep: pd.DataFrame, *, loss: str | None = None, ax: Axes | None 
         attractor = plain(short_name(column.removeprefix("pull_")))
         if not alone and np.allclose(rows[column], total, rtol=0, atol=SAME, equal_nan=True):
             attractor, alone = f"{attractor} = {TOTAL}", True
-        named[attractor] = ax.plot(rows["value"], rows[column], **{**style, **point_style(rows[column])})
+        named[attractor] = ax.plot(
+            rows["value"], rows[column], **{**style, **point_style(rows[column], style["linestyle"])}
+        )
     if not alone:
         named[TOTAL] = ax.plot(rows["value"], total, color="#8c8c8c", linewidth=0.8, zorder=1, **point_style(total))
     others = [ax.axhline(0.0, color=FRAME, linewidth=0.6, zorder=0)]

@@ -291,7 +291,7 @@ def test_one_value_is_a_point_that_can_be_seen(plot, loss, over, ax):
     ax.figure.draw_without_rendering()
     points = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert points
-    assert {line.get_marker() for line in points} == {"o"}
+    assert {(line.get_linestyle(), line.get_marker()) for line in points} <= {("-", "o"), ("--", "s"), (":", "^")}
     low, high = ax.get_xlim()
     assert low < 0.5 < high
 
@@ -310,6 +310,16 @@ def test_sweeps_that_no_line_can_show_together_are_refused(plot):
         plot(pd.concat([one, other]))
     with pytest.raises(qt.QTargetError, match="one axis for what is swept, and the table has p_y, teacher_p_y"):
         plot(pd.concat([one, swept("dft", over="teacher_p_y")]))
+
+
+def test_names_stand_beside_their_points(ax):
+    plot_pulls(swept("asft", over="kl_weight", values=(0.5,)), ax=ax)
+    ax.figure.draw_without_rendering()
+    heights = {text.get_text(): text.get_window_extent().y0 for text in ax.texts}
+    assert set(heights) == {"label", "reference", "total pull $S$"}
+    for name, column in {"label": 0.3, "reference": 0.5, "total pull $S$": 0.8}.items():
+        point = ax.transData.transform((0.5, column))[1]
+        assert abs(heights[name] - point) < 3 * 10 * ax.figure.dpi / 72, "within three heights of the text"
 
 
 def twenty():
