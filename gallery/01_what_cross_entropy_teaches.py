@@ -15,18 +15,17 @@ import matplotlib.pyplot as plt
 import torch
 
 import qtarget_inspect as qt
-from qtarget_inspect.plots import figure_style, plot_target
+from qtarget_inspect.plots import figure_style, plot_targets
 
 words = ["Canberra", "Sydney", "Melbourne", "Perth"]
-models = {"a model that errs": [0.08, 0.62, 0.20, 0.10], "a model that knows": [0.90, 0.06, 0.03, 0.01]}
+p = torch.tensor([[0.08, 0.62, 0.20, 0.10], [0.90, 0.06, 0.03, 0.01]], dtype=torch.float64)
+reading = qt.decompose(qt.invert("sft", qt.TokenBatch(p.log(), torch.tensor([0, 0]))))
+tables = [qt.target_table(reading, token, texts=lambda ids: [words[i] for i in ids]) for token in (0, 1)]
 
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    for ax, (name, p) in zip(axes, models.items(), strict=True):
-        batch = qt.TokenBatch(torch.tensor([p], dtype=torch.float64).log(), torch.tensor([0]))
-        reading = qt.decompose(qt.invert("sft", batch))
-        plot_target(qt.target_table(reading, texts=lambda ids: [words[i] for i in ids]), ax=ax)
-        ax.label_outer()
-        ax.set_title(f"SFT, {name}: gamma = {reading.gamma.item():g}")
+    plot_targets(tables, axes=axes)
+    for ax, model in zip(axes, ("a model that errs", "a model that knows"), strict=True):
+        ax.set_title(f"SFT, {model}: gamma = {reading.gamma[0]:g}")
 plt.show()

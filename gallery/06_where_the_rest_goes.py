@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import qtarget_inspect as qt
-from qtarget_inspect.plots import figure_style, plot_target
+from qtarget_inspect.plots import figure_style, plot_targets
 
 words = ["Canberra", "Sydney", "Melbourne", "Perth"]
 model, teacher, reference = torch.tensor(
@@ -28,8 +28,5 @@ table = qt.target_table(readings, texts=lambda ids: [words[i] for i in ids])
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(1, 4, figsize=(8, 3), layout="constrained")
-    for ax, (_, rows) in zip(axes, table.groupby("loss", sort=False), strict=True):
-        plot_target(rows, key=ax is axes[1], ax=ax)
-        ax.set_xlim(0, 1.3)
-        ax.label_outer()
+    plot_targets(table, axes=axes)
 plt.show()

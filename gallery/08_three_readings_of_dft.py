@@ -14,18 +14,15 @@ import matplotlib.pyplot as plt
 import torch
 
 import qtarget_inspect as qt
-from qtarget_inspect.plots import figure_style, plot_target
+from qtarget_inspect.plots import figure_style, plot_targets
 
 words = ["Canberra", "Sydney", "Melbourne", "Perth"]
 p = torch.tensor([[0.25, 0.50, 0.15, 0.10]], dtype=torch.float64)
 target = qt.invert("dft", qt.TokenBatch(p.log(), torch.tensor([0])))
+readings = [qt.decompose(target, reading=reading) for reading in ("attractor", "self", "label-free")]
 
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
-    for ax, reading in zip(axes, ("attractor", "self", "label-free"), strict=True):
-        found = qt.decompose(target, reading=reading)
-        plot_target(qt.target_table(found, texts=lambda ids: [words[i] for i in ids]), key=ax is axes[1], ax=ax)
-        ax.label_outer()
-        ax.set_title(f"{reading}: gamma = {found.gamma.item():.2f}")
+    plot_targets(qt.target_table(readings, texts=lambda ids: [words[i] for i in ids]), axes=axes)
 plt.show()

@@ -3,7 +3,7 @@
 #
 # GEM trusts the label fully, takes away a sharpened model q and gives back the model p: Q = onehot(y) + p - q. Where q
 # is larger than p, on the model's favourite, the target is negative (hatched), while all of Q still sums to 1. Along
-# p_y (right) that lasts until the label itself is what sharpening favours.
+# p_y (right) that lasts up to p_y = 0.39, beyond which the label is so likely that sharpening lowers the favourite too.
 #
 # Misread: negative mass is no mistake of GEM; it says that its target cannot be read, or sampled, as probabilities.
 #

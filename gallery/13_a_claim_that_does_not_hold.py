@@ -16,22 +16,19 @@ import matplotlib.pyplot as plt
 import torch
 
 import qtarget_inspect as qt
-from qtarget_inspect.plots import figure_style, plot_target
+from qtarget_inspect.plots import figure_style, plot_targets
 
 words = ["Canberra", "Sydney", "Melbourne", "Perth"]
 p, old = torch.tensor([[[0.20, 0.55, 0.15, 0.10]], [[0.40, 0.10, 0.15, 0.35]]], dtype=torch.float64)
 batch = qt.TokenBatch(p.log(), torch.tensor([0]), old_logits=old.log())
 reading = qt.decompose(qt.invert("psft", batch), gauge="natural")
 found = qt.target_table(reading, texts=lambda ids: [words[i] for i in ids])
-claimed = found.assign(residual=[old[0, i].item() for i in found.entry])
+claimed = found.assign(method="claimed: residual = old policy", residual=[old[0, i].item() for i in found.entry])
 claimed["q"] = claimed.gamma * claimed.is_label + (1 - claimed.gamma) * claimed.residual
 claimed["change"] = claimed.q - claimed.p
 
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    for ax, table, title in zip(axes, (claimed, found), ("claimed", "found by inversion"), strict=True):
-        plot_target(table, ax=ax)
-        ax.label_outer()
-        ax.set_title(f"Proximal SFT, {title}: residual = {'old policy' if ax is axes[0] else 'model'}")
+    plot_targets([claimed, found.assign(method="found: residual = model")], axes=axes)
 plt.show()

@@ -3,7 +3,8 @@
 #
 # With advantage +1, PPO's gamma is the ratio r = p_y / old_y until the clip at r = 1.2 takes the gradient away; with
 # advantage -1 it is -r, down to the clip at r = 0.8. The old policy sampled this token with probability 0.4. With -1
-# the loss pushes away from the label, hardest where the model is surest of it.
+# gamma is most negative where the model is surest of the label; the push on its logit, r (1 - p_y), is strongest at p_y
+# = 1/2.
 #
 # Misread: gamma = 0 in the clipped part is no balance of pulls: there is no gradient at all, and Q = p.
 #

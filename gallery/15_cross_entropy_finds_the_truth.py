@@ -11,7 +11,6 @@
 
 # %%
 import matplotlib.pyplot as plt
-import mpltern  # noqa: F401  # ternary axes
 
 import qtarget_inspect as qt
 from qtarget_inspect.plots import figure_style, plot_simplex
@@ -21,7 +20,6 @@ fields = qt.simplex_field("sft", label=0), qt.simplex_field("sft", q_star=[0.5, 
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained", subplot_kw={"projection": "ternary"})
-    figure.get_layout_engine().set(h_pad=0.12)
     for ax, field in zip(axes, fields, strict=True):
         plot_simplex(field, ax=ax)
 plt.show()

@@ -11,7 +11,6 @@
 
 # %%
 import matplotlib.pyplot as plt
-import mpltern  # noqa: F401  # ternary axes
 
 import qtarget_inspect as qt
 from qtarget_inspect.plots import figure_style, plot_simplex
@@ -19,7 +18,6 @@ from qtarget_inspect.plots import figure_style, plot_simplex
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained", subplot_kw={"projection": "ternary"})
-    figure.get_layout_engine().set(h_pad=0.12)
     for ax, loss in zip(axes, ("dft", "eaft"), strict=True):
         plot_simplex(qt.simplex_field(loss, q_star=[0.5, 0.3, 0.2]), ax=ax)
 plt.show()

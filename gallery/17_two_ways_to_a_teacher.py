@@ -13,7 +13,6 @@
 
 # %%
 import matplotlib.pyplot as plt
-import mpltern  # noqa: F401  # ternary axes
 import torch
 
 import qtarget_inspect as qt
@@ -24,7 +23,6 @@ teacher = torch.tensor([0.475, 0.05, 0.475], dtype=torch.float64).log()
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained", subplot_kw={"projection": "ternary"})
-    figure.get_layout_engine().set(h_pad=0.12)
     for ax, loss in zip(axes, ("forward-kl", "reverse-kl"), strict=True):
         plot_simplex(
             qt.simplex_field(loss, teacher_logits=teacher), tokens=["first mode", "neither", "second mode"], ax=ax

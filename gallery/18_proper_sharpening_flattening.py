@@ -18,15 +18,16 @@ from qtarget_inspect.plots import CATEGORY_COLOURS, figure_style
 
 q_star = [0.5, 0.3, 0.2]
 losses = ["sft", "beyond-log(alpha=0.5)", "gem", "focal", "label-smoothing"]
+names = ["SFT", "Beyond-log (alpha=0.5)", "GEM", "focal loss", "label smoothing"]
 
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(1, 5, figsize=(8, 2.8), layout="constrained", sharey=True)
-    for ax, loss in zip(axes, losses, strict=True):
+    for ax, loss, name in zip(axes, losses, names, strict=True):
         variant, found = qt.get(loss), qt.fixed_points(loss, q_star)
         ax.bar(np.arange(3), q_star, width=0.85, color="lightgrey")
         ax.bar(np.arange(3), found.learned.tolist(), width=0.45, color=CATEGORY_COLOURS[variant.category])
-        ax.set_title(f"{variant.title}\n{found.verdict}")
+        ax.set_title(f"{name}\n{found.verdict}")
         ax.set_xticks(range(3), ["0", "1", "2"])
     axes[0].set_ylabel("probability")
     axes[2].set_xlabel("token")

@@ -2,8 +2,8 @@
 # # A weight without its stop-gradient
 #
 # Leave out DFT's stop-gradient, one `.detach()`, and its weight is trained as well: gamma is no longer p_y but p_y (1
-# + log p_y). Below p_y = 1/e = 0.37 that is negative, so the loss pushes the model away from labels it doubts, and
-# hardest at p_y = 0.14.
+# + log p_y). Below p_y = 1/e = 0.37 that is negative, so the loss pushes the model away from labels it doubts: gamma is
+# lowest at p_y = 0.14, and the push on the logit, |gamma| (1 - p_y), hardest at 0.12.
 #
 # Misread: both losses print the same numbers in a training log; values do not show the difference.
 #

@@ -21,9 +21,6 @@ table = qt.token_table(["sft", "dft", "eaft", "asft", "target-sft"], solution.ba
 
 # %%
 with figure_style(size=9):
-    figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
-    plot_tokens(table, columns=69, size=8.5, ax=ax)
-    figure.colorbar(ax.collections[0], label="label trust gamma", location="bottom", shrink=0.4, aspect=40, pad=0.02)
-    marks = {line.get_label(): line for line in ax.lines}
-    figure.legend(marks.values(), marks.keys(), loc="outside upper right", ncols=5, frameon=False, handletextpad=0)
+    figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    plot_tokens(table, ax=ax)
 plt.show()

@@ -14,18 +14,14 @@ import matplotlib.pyplot as plt
 
 import qtarget_inspect as qt
 from qtarget_inspect import models
-from qtarget_inspect.plots import figure_style, plot_target
+from qtarget_inspect.plots import figure_style, plot_targets
 
 solution = models.worked_solution()
 readings = [qt.decompose(qt.invert(loss, solution.batch), gauge="natural") for loss in ("sft", "dft", "target-sft")]
+tables = [qt.target_table(readings, token, texts=solution.lm.tokenizer, top_tokens=5) for token in (32, 0)]
 
 # %%
 with figure_style(size=9):
     figure, axes = plt.subplots(2, 3, figsize=(8, 4.2), layout="constrained")
-    for row, token in zip(axes, (32, 0), strict=True):
-        table = qt.target_table(readings, token, texts=solution.lm.tokenizer, top_tokens=5)
-        for ax, (_, rows) in zip(row, table.groupby("loss", sort=False), strict=True):
-            plot_target(rows, key=ax is axes[1, 1], ax=ax)
-            ax.set_xlim(0, 1.3)
-            ax.label_outer()
+    plot_targets(tables, axes=axes)
 plt.show()

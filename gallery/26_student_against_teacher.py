@@ -3,9 +3,10 @@
 #
 # Each token of the solution at the model's p_y and the teacher's; the arrow ends at Q_y. DFT (left) asks the model
 # alone: an arrow's length depends on p_y only. Target-SFT (right) goes further where the teacher trusts the label: far
-# in the upper left (rescue), hardly in the lower left (filter).
+# in the upper left, where only the teacher does, hardly in the lower left, where neither does.
 #
-# Misread: arrows are targets, not steps. Both roles are played by one SmolLM2-135M (dequantised Q4_1).
+# Misread: arrows are targets, not steps, and marks go by differences, not by quadrants. Both roles are played by one
+# SmolLM2-135M (dequantised Q4_1).
 #
 # Chapter: A real model
 

@@ -30,6 +30,8 @@ def test_12_negative_mass_of_gem(figure, curves):
     assert positive.sum() + negative.sum() == pytest.approx(1)
     other = min(curves(right), key=lambda curve: curve[:, 1].min())
     assert other[:, 1].min() < -0.1
+    assert other[other[:, 1] < 0, 0].max() == pytest.approx(0.39, abs=0.006)
+    assert (other[other[:, 0] > 0.4, 1] > 0).all()
 
 
 def test_13_a_claim_that_does_not_hold(figure):
@@ -47,4 +49,7 @@ def test_14_a_negative_advantage(figure, curves):
     ratio = good[:, 0] / 0.4
     assert good[:, 1] == pytest.approx(np.where(ratio <= 1.2, ratio, 0), abs=1e-9)
     assert bad[:, 1] == pytest.approx(np.where(ratio >= 0.8, -ratio, 0), abs=1e-9)
+    assert bad[bad[:, 1].argmin(), 0] == bad[:, 0].max(), "gamma is most negative where the model is surest"
+    push = -bad[:, 1] * (1 - bad[:, 0])
+    assert bad[push.argmax(), 0] == pytest.approx(0.5, abs=0.005)
     assert {"A = +1", "A = -1"} <= {text.get_text() for text in ax.texts}

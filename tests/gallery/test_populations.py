@@ -73,7 +73,7 @@ def test_17_two_ways_to_a_teacher(figure):
 
 
 def test_18_proper_sharpening_flattening(figure):
-    losses = {"SFT": "proper", "Beyond-log": "sharpening", "GEM": "flattening", "focal loss": "flattening"}
+    losses = {"SFT": "proper", "Beyond-log (alpha=0.5)": "sharpening", "GEM": "flattening", "focal loss": "flattening"}
     losses |= {"label smoothing": "flattening"}
     assert [ax.get_title() for ax in figure.axes] == [f"{name}\n{verdict}" for name, verdict in losses.items()]
     learned = {}
@@ -82,7 +82,7 @@ def test_18_proper_sharpening_flattening(figure):
         assert grey == pytest.approx(Q_STAR)
         learned[name] = np.array(coloured)
     assert learned["SFT"] == pytest.approx(Q_STAR)
-    assert learned["Beyond-log"] == pytest.approx(Q_STAR**2 / (Q_STAR**2).sum(), abs=1e-6)
+    assert learned["Beyond-log (alpha=0.5)"] == pytest.approx(Q_STAR**2 / (Q_STAR**2).sum(), abs=1e-6)
     assert learned["label smoothing"] == pytest.approx(0.9 * Q_STAR + 0.1 / 3, abs=1e-6)
     sharpened = learned["GEM"] ** (1 / 0.7) / (learned["GEM"] ** (1 / 0.7)).sum()
     assert sharpened == pytest.approx(Q_STAR, abs=1e-6), "GEM rests where its sharpened model is q*"

@@ -39,8 +39,10 @@ def test_08_three_readings_of_dft(figure):
     p, label = np.array([0.25, 0.50, 0.15, 0.10]), np.eye(4)[0]
     for ax in figure.axes:
         assert bars(ax)[1] == pytest.approx(0.25 * label + 0.75 * p), "one Q, three times"
-    titles = ["attractor: gamma = 0.25", "self: gamma = 0.25", "label-free: gamma = 0.44"]
-    assert [ax.get_title() for ax in figure.axes] == titles
+    titles = {"DFT, attractor": "0.25", "DFT, self": "0.25", "DFT, label-free": "0.44"}
+    assert [ax.get_title() for ax in figure.axes] == [
+        f"{title}\n$\\gamma$ = {gamma}, unit" for title, gamma in titles.items()
+    ]
 
 
 def test_09_pulls_as_the_model_gets_sure(figure, curves):

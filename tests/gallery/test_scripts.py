@@ -31,7 +31,6 @@ def test_a_script_uses_public_names_only(script):
         if isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= {
                 "matplotlib.pyplot",
-                "mpltern",
                 "numpy",
                 "torch",
                 "qtarget_inspect",

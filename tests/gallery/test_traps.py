@@ -23,6 +23,7 @@ def test_20_a_weight_without_its_stop_gradient(figure):
     assert bare[1] == pytest.approx(bare[0] * (1 + np.log(bare[0])), abs=1e-9)
     assert bare[0][bare[1] < 0].max() == pytest.approx(1 / np.e, abs=0.005)
     assert bare[0][bare[1].argmin()] == pytest.approx(np.exp(-2), abs=0.005)
+    assert bare[0][(bare[1] * (1 - bare[0])).argmin()] == pytest.approx(0.117, abs=0.005)
 
 
 def test_21_mass_that_is_lost(figure):
