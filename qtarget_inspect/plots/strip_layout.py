@@ -47,12 +47,12 @@ class Key:
 
     Args:
         marks: names of the telling tokens that occur.
-        words: what the colour bar shows, in full and in short.
+        words: what the colour bar shows, the longest wording first.
         shown: whether there is a key at all.
     """
 
     marks: tuple[str, ...]
-    words: tuple[str, str]
+    words: tuple[str, ...]
     shown: bool
 
     def text(self, width: float) -> str:
@@ -219,8 +219,10 @@ def key_of(records: pd.DataFrame, marks: Sequence[str], *, shown: bool = True) -
     """
     gauges = records["gauge"].unique().tolist()
     words = f"{gauges[0]} gauge" if len(gauges) == 1 else "unit gauge; * normalized"
+    short = words.replace(" gauge", "")
+    wordings = (f"label trust $\\gamma$ ({words})", f"$\\gamma$ ({words})", f"$\\gamma$ ({short})", "$\\gamma$")
     found = set(records.get("telling", ()))
-    return Key(tuple(name for name in marks if name in found), (f"label trust $\\gamma$ ({words})", "$\\gamma$"), shown)
+    return Key(tuple(name for name in marks if name in found), wordings, shown)
 
 
 def strip_size(records: pd.DataFrame, columns: int, size: float, key: Key) -> tuple[float, float]:
