@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from qtarget_inspect.cli.demo_records import read_losses
-from qtarget_inspect.cli.demo_setting import Setting, real_setting
 from qtarget_inspect.core.token_texts import token_texts
+from qtarget_inspect.models.worked_solution import WorkedSolution, worked_solution
 from qtarget_inspect.plots import figure_style, plot_target, save_figure
 from qtarget_inspect.tables.target_table import target_table
 
@@ -29,10 +29,10 @@ TEACHES = {
 }
 
 
-def records(setting: Setting) -> pd.DataFrame:
+def records(solution: WorkedSolution) -> pd.DataFrame:
     """p and Q of the token under the losses, as `plot_target` takes them."""
-    readings = read_losses(tuple(TEACHES), setting.batch)
-    return target_table(list(readings.values()), TOKEN - 1, texts=partial(token_texts, setting.lm.tokenizer))
+    readings = read_losses(tuple(TEACHES), solution.batch)
+    return target_table(list(readings.values()), TOKEN - 1, texts=partial(token_texts, solution.lm.tokenizer))
 
 
 def draw(targets: pd.DataFrame, tokens: list[str], model: str) -> Figure:
@@ -62,12 +62,12 @@ def draw(targets: pd.DataFrame, tokens: list[str], model: str) -> Figure:
 
 def main() -> None:
     """Draw and save."""
-    setting = real_setting()
+    solution = worked_solution()
     folder = Path(__file__).resolve().parents[1] / "docs" / "images"
     folder.mkdir(exist_ok=True)
     marks = "unit gauge; bold: the label; tick: the residual; · is a space"
-    caption = f"{setting.lm.description}; a worked solution of reasoning-gym; {marks}"
-    figure = draw(records(setting), list(setting.batch.tokens or ()), caption)
+    caption = f"{solution.lm.description}; a worked solution of reasoning-gym; {marks}"
+    figure = draw(records(solution), list(solution.batch.tokens or ()), caption)
     for path in save_figure(figure, folder / "overview", formats=("png",)):
         print(f"{path.name}: {path.stat().st_size // 1000} kB")
 

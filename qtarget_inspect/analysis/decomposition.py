@@ -183,7 +183,7 @@ def _pulls(
     chosen = choose_attractors(attractors, target.batch, attractors is None and _loses_mass(target))
     fit: Fit = fit_pulls(target.g, target.batch, chosen)
     flags = {FLAG_DEPENDENT: fit.dependent} if bool(fit.dependent.any()) else {}
-    left = fit.unexplained > EXPLAINED * _largest(target.g)
+    left = fit.unexplained > may_leave(target.g)
     if bool(left.any()):
         flags[FLAG_UNEXPLAINED] = left
     if fit.saturated:
@@ -193,10 +193,17 @@ def _pulls(
     return fit.weights, {d.name: d for d in chosen}, fit.unexplained, "fit", flags
 
 
-def _largest(gradient: Tensor) -> float:
-    """Its largest entry in size, with no copy of it."""
-    low, high = torch.aminmax(gradient)
-    return max(-float(low), float(high), 1e-12)
+def may_leave(gradient: Tensor) -> float:
+    """How much of a gradient a reading may leave and still explain it: 1e-4 of its largest entry.
+
+    Args:
+        gradient: [N, V] g.
+
+    Returns:
+        A bound on the largest entry left.
+    """
+    low, high = torch.aminmax(gradient)  # no copy of it
+    return EXPLAINED * max(-float(low), float(high), 1e-12)
 
 
 def _loses_mass(target: InducedTarget) -> bool:

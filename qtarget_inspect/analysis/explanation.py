@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtarget_inspect.analysis.decomposition import EXPLAINED, Decomposition
+from qtarget_inspect.analysis.decomposition import Decomposition, may_leave
 
 
 def explains(reading: Decomposition) -> bool:
@@ -24,5 +24,4 @@ def explains(reading: Decomposition) -> bool:
         >>> [explains(qt.decompose(qt.invert(loss, batch))) for loss in ("dft", "logit-norm")]
         [True, False]
     """
-    largest = float(reading.target.g.abs().max())
-    return float(reading.unexplained.max()) <= EXPLAINED * max(largest, 1e-12)
+    return float(reading.unexplained.max()) <= may_leave(reading.target.g)

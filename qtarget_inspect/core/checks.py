@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qtarget_inspect.core.errors import BatchError
+from qtarget_inspect.core.errors import BatchError, QTargetError
 
 
 def check_logits(name: str, logits: Any) -> None:
@@ -351,6 +352,29 @@ def _named(value: Any) -> str:
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value is a list or the like, and no text."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def check_names_differ(operation: str, names: Sequence[str]) -> None:
+    """Refuse losses of one name where rows are told apart by name.
+
+    Args:
+        operation: who asks.
+        names: the losses' names.
+
+    Raises:
+        QTargetError: two are the same.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise QTargetError(
+            f"{operation}: {sum(name in twice for name in names)} losses are named {', '.join(twice)}, and rows are "
+            "told apart by name. Leave one out, or name a callable: qt.adapt(fn, name='my loss')."
+        )
 
 
 def describe_tokens(mask: Tensor, limit: int = 5) -> str:

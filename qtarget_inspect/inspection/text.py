@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from qtarget_inspect.analysis.decomposition import (
-    EXPLAINED,
     FLAG_DEPENDENT,
     FLAG_FULL_TRUST,
     FLAG_SATURATED,
@@ -16,6 +15,7 @@ from qtarget_inspect.analysis.decomposition import (
     Gauge,
     Reading,
     decompose,
+    may_leave,
 )
 from qtarget_inspect.analysis.identification.result import UNKNOWN_LAW
 from qtarget_inspect.tables.notes import pulls_in_words
@@ -197,8 +197,7 @@ def _readings(seen: Inspection) -> str:
     parts = []
     for name, reading in other_readings(seen).items():
         left = float(torch.nan_to_num(reading.unexplained).max())
-        largest = float(seen.target.g.abs().max())
-        fits = left <= EXPLAINED * max(largest, 1e-12)
+        fits = left <= may_leave(seen.target.g)
         parts.append(f"{name} {_mean(reading, seen.unique)}" if fits else f"{name} does not fit (leaves {left:.1g})")
     return "mean gamma: " + ", ".join(parts)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qtarget_inspect.analysis.decomposition import FLAG_UNEXPLAINED, Decomposition
 from qtarget_inspect.analysis.measurement.numbers import LOST
-from qtarget_inspect.core.checks import is_whole
+from qtarget_inspect.core.checks import is_list, is_whole
 from qtarget_inspect.core.errors import QTargetError
 from qtarget_inspect.tables.method_titles import method_titles
 from qtarget_inspect.tables.shown_text import shown_entries, shown_labels
@@ -114,7 +114,7 @@ def _one_token(reading: Decomposition, index: int) -> Decomposition:
 
 
 def _checked(reading: Any, top_tokens: Any) -> list[Decomposition]:
-    readings = [reading] if isinstance(reading, Decomposition) else list(reading) if _is_list(reading) else []
+    readings = [reading] if isinstance(reading, Decomposition) else list(reading) if is_list(reading) else []
     if not readings or not all(isinstance(one, Decomposition) for one in readings):
         raise QTargetError(
             f"target_table takes what qt.decompose returns, or a list of them, not {_kind(reading)}: "
@@ -138,12 +138,8 @@ def _checked(reading: Any, top_tokens: Any) -> list[Decomposition]:
     return readings
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-
-
 def _kind(value: Any) -> str:
-    if _is_list(value):
+    if is_list(value):
         return f"a list of {', '.join(sorted({type(one).__name__ for one in value})) or 'nothing'}"
     return type(value).__name__
 

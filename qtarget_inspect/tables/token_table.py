@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ from torch import Tensor
 from qtarget_inspect.analysis.decomposition import Gauge
 from qtarget_inspect.analysis.measurement.procedure import measure
 from qtarget_inspect.core.batch import TokenBatch
+from qtarget_inspect.core.checks import check_names_differ, is_list
 from qtarget_inspect.core.errors import BatchError, QTargetError
 from qtarget_inspect.core.state import MODEL, State
 from qtarget_inspect.tables.method_titles import method_titles
@@ -54,12 +54,13 @@ def token_table(losses: Any, batch: TokenBatch, *, gauge: Gauge = "natural") -> 
     """
     if not isinstance(batch, TokenBatch):
         raise BatchError(f"batch must be a TokenBatch, not {type(batch).__name__}: qt.TokenBatch(logits, labels).")
-    resolved = [resolve(loss) for loss in (losses if _is_list(losses) else [losses])]
+    resolved = [resolve(loss) for loss in (losses if is_list(losses) else [losses])]
     if not resolved:
         raise QTargetError("losses is empty: token_table takes a loss or a list of them. Pass e.g. ['sft', 'dft'].")
     found = list(measure(resolved, batch, gauge=gauge, dtype=torch.float64))
     variants = [loss if isinstance(loss, Variant) else None for loss in resolved]
-    names = _told_apart([one.loss for one in found])
+    names = [one.loss for one in found]
+    check_names_differ("token_table", names)
     titles = method_titles(names, [one.title if one else name for name, one in zip(names, variants, strict=True)])
     tokens = token_columns(batch, torch.stack([one["negative_mass"] for one in found]))
     tables = [
@@ -153,23 +154,8 @@ def token_numbers(batch: TokenBatch, negative_mass: Tensor) -> TokenNumbers:
     )
 
 
-def _told_apart(names: list[str]) -> list[str]:
-    """The losses' names, by which rows are told apart; no two may be the same."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise QTargetError(
-            f"token_table: {len([name for name in names if name in twice])} losses are named {', '.join(twice)}, and "
-            "rows are told apart by name. Leave one out, or name a callable: qt.adapt(fn, name='my loss')."
-        )
-    return names
-
-
 def _label_probability(state: State, name: str) -> Tensor:
     """[N] probability of the label under a model; NaN where the batch lacks it."""
     if getattr(state.batch, name) is None:
         return torch.full_like(state.p_label, torch.nan)
     return state.log_prob_of_label(name).exp()
-
-
-def _is_list(losses: Any) -> bool:
-    return isinstance(losses, Sequence) and not isinstance(losses, (str, bytes))

@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 from qtarget_inspect.analysis.sweeps.states import STATE_NUMBERS
+from qtarget_inspect.core.checks import check_names_differ, is_list
 from qtarget_inspect.core.errors import LossError, QTargetError
 from qtarget_inspect.engine.adapter import TokenLoss, adapt, name_of
 from qtarget_inspect.engine.calling import parameters_of
@@ -77,17 +78,11 @@ def subjects_of(losses: Any, swept: Sequence[str]) -> list[Subject]:
     Raises:
         QTargetError: there is none, two have the same name, one lacks a parameter, or one compares sequences.
     """
-    given = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+    given = list(losses) if is_list(losses) else [losses]
     if not given:
         raise QTargetError("sweep: losses is empty. Pass a loss or a list of them, e.g. ['sft', 'dft'].")
     found = [_subject(resolve(loss), swept) for loss in given]
-    names = [one.name for one in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise QTargetError(
-            f"sweep: {len([name for name in names if name in twice])} losses are named {', '.join(twice)}, and rows "
-            "are told apart by name. Leave one out, or name a callable: qt.adapt(fn, name='my loss')."
-        )
+    check_names_differ("sweep", [one.name for one in found])
     return found
 
 
